@@ -1,0 +1,125 @@
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+MANAGE := cd example_project && ../$(BIN)/python manage.py
+PIP := $(BIN)/pip --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help run serve test coverage test-databases test-browser test-live lint messages \
+	check-messages freeze-migrations matrix release-check docs bench screenshots clean
+
+help:  ## list these targets
+	@sed -nE 's/^([a-z-]+):.*## (.*)/\1|\2/p' $(MAKEFILE_LIST) | while IFS='|' read -r name text; do \
+		printf '%-18s %s\n' "$$name" "$$text"; done
+
+run: $(VENV)/example.stamp  ## mirror the vendor's sample group in the example project and print it
+	@$(MANAGE) migrate --verbosity 0
+	@$(MANAGE) fetch_group 5
+	@echo
+	@echo "Next: 'make serve' opens the admin. With ILETIMERKEZI_API_KEY and ILETIMERKEZI_API_HASH"
+	@echo "in the environment or in example_project/.env the same commands reach the vendor."
+
+DEMO_USER = from django.contrib.auth.models import User; \
+	User.objects.filter(username="demo").exists() or User.objects.create_superuser("demo", "", "demo")
+
+# As the picture in the README; groups of the vendor's are for the user to choose.
+DEMO_GROUPS = from config import settings; from django_iletimerkezi.services import fetch_group; \
+	hasattr(settings, "sandbox") and fetch_group(1000, recursive=True)
+
+serve: $(VENV)/example.stamp  ## open the example project's admin on localhost
+	@$(MANAGE) migrate --verbosity 0
+	@$(MANAGE) shell --verbosity 0 --command '$(DEMO_USER); $(DEMO_GROUPS)'
+	@echo "Log in at http://localhost:8000/admin/ as demo with the password demo."
+	@$(MANAGE) runserver --noreload localhost:8000
+
+# More than there are processors: many tests wait for a clock.
+PYTEST = $(BIN)/pytest --numprocesses 4 --dist worksteal
+
+test: $(VENV)/dev.stamp  ## run the whole suite
+	@$(PYTEST) $(ARGS)
+
+coverage: $(VENV)/dev.stamp  ## the same, and fail if a line or branch of the package is not run
+	@$(PYTEST) --cov --cov-report term $(ARGS)
+
+DATABASES = sqlite://:memory: \
+	postgres://postgres@127.0.0.1:5432/iletimerkezi \
+	mysql://root@127.0.0.1:3306/iletimerkezi
+
+test-databases: $(VENV)/databases.stamp  ## run the whole suite on SQLite, PostgreSQL and MariaDB
+	@for url in $(DATABASES); do \
+		echo "== $$url"; \
+		DATABASE_URL=$$url $(PYTEST) --create-db $(ARGS) || exit 1; \
+	done
+
+test-browser: $(VENV)/browser.stamp  ## use the admin in chromium, which must be installed
+	@$(BIN)/mypy tests/browser/*.py
+	@$(BIN)/pytest --ds tests.browser.settings --numprocesses 2 tests/browser $(ARGS)
+
+test-live: $(VENV)/dev.stamp  ## ask the vendor itself whether its documentation holds, as GROUP=5
+	@$(BIN)/python -m tests.live $(GROUP)
+
+screenshots: $(VENV)/browser.stamp  ## take the picture in the README
+	@$(BIN)/pytest --ds tests.browser.settings tests/browser/screenshots.py
+
+lint: $(VENV)/dev.stamp  ## check style, types and migrations
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+	@DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python -m django makemigrations --check --dry-run
+
+CATALOGUE = django_iletimerkezi/locale/tr/LC_MESSAGES/django
+TEMPLATE = build/messages.pot
+
+messages: $(VENV)/dev.stamp  ## bring the Turkish catalogue in line with the code, and compile it
+	@mkdir -p build
+	@PYTHONPATH=. $(BIN)/pybabel -q extract --mapping pyproject.toml --omit-header --add-location=file --sort-output --no-wrap \
+		-k gettext_lazy -k ngettext_lazy:1,2 -k pgettext_lazy:1c,2 \
+		-o $(TEMPLATE) django_iletimerkezi
+	@$(BIN)/pybabel -q update --no-fuzzy-matching --ignore-obsolete --ignore-pot-creation-date \
+		--no-wrap -l tr -i $(TEMPLATE) -o $(CATALOGUE).po
+	@$(BIN)/pybabel -q compile -l tr -i $(CATALOGUE).po -o $(CATALOGUE).mo
+
+check-messages: $(VENV)/dev.stamp  ## check that the Turkish catalogue is complete and compiled
+	@$(BIN)/pytest --quiet tests/test_translations.py
+
+freeze-migrations: $(VENV)/dev.stamp  ## note the migrations of the next release, which may not change after it
+	@$(BIN)/python -m tests.migration_hashes
+
+matrix: $(VENV)/dev.stamp  ## run the suite on each Python and Django that is supported, and on the lowest versions
+	@$(BIN)/tox run $(ARGS)
+
+release-check: $(VENV)/release.stamp  ## build what is released into dist/, check it, and use it in a bare project
+	@rm -rf dist *.egg-info
+	@$(BIN)/python -m build > /dev/null
+	@$(BIN)/twine check --strict dist/*
+	@$(BIN)/check-wheel-contents dist/*.whl
+	@$(BIN)/pytest tests/release.py $(ARGS)
+
+bench: $(VENV)/bench.stamp  ## measure the speed, and write it to BENCHMARKS.md
+	@$(BIN)/python -m benchmarks.bench $(ARGS)
+
+docs: $(VENV)/docs.stamp  ## build the documentation, English and Turkish, in build/docs
+	@for language in en tr; do \
+		$(BIN)/sphinx-build -W --keep-going --quiet -j auto -c docs -D language=$$language \
+			docs/$$language build/docs/$$language || exit 1; \
+	done
+	@echo "build/docs/en/index.html, build/docs/tr/index.html"
+
+clean:  ## remove all that these targets made
+	rm -rf $(VENV) .tox .mypy_cache .pytest_cache .ruff_cache .coverage build dist *.egg-info
+	rm -f example_project/db.sqlite3
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 1; }
+	@$(PYTHON) -m venv $(VENV)
+	@$(PIP) install --upgrade 'pip>=25.1'
+
+# Each stamp stands for the dependency group of its name.
+$(patsubst %,$(VENV)/%.stamp,example dev docs): $(VENV)/%.stamp: pyproject.toml | $(BIN)/python
+	@$(PIP) install --editable . --group $*
+	@touch $@
+
+$(patsubst %,$(VENV)/%.stamp,browser databases release bench): $(VENV)/%.stamp: $(VENV)/dev.stamp
+	@$(PIP) install --group $*
+	@touch $@

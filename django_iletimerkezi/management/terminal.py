@@ -1,0 +1,40 @@
+"""What the commands take from a terminal and give to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.core.management.base import CommandError, OutputWrapper
+from django.utils.translation import gettext as _
+
+from ..names import visible
+from ..outline import in_ascii
+from ..payload import BIGGEST, read_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+
+def read_ids(texts: Iterable[str]) -> list[int]:
+    """Return the ids in order, each once; raise CommandError that names all that cannot be one."""
+    ids: dict[int, None] = {}
+    wrong: dict[str, None] = {}
+    for text in texts:
+        try:
+            ids[read_id(text)] = None
+        except ValueError:
+            wrong[text] = None
+    if wrong:
+        raise CommandError(
+            _("Not a group id: %(ids)s. An id is a whole number from 1 to %(biggest)s.")
+            % {"ids": ", ".join(visible(text) for text in wrong), "biggest": BIGGEST}
+        )
+    return list(ids)
+
+
+def write_line(stream: OutputWrapper, line: str) -> None:
+    """Write a line, in ASCII where the terminal knows no more."""
+    try:
+        stream.write(line)
+    except UnicodeEncodeError:
+        stream.write(in_ascii(line))

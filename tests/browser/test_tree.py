@@ -1,0 +1,456 @@
+"""The tree in the admin, as a person meets it in a browser."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from django.contrib.auth.models import User
+from django.contrib.sessions.models import Session
+from playwright.sync_api import Locator, Page, Request, Route, expect
+
+from django_iletimerkezi.models import Group
+from django_iletimerkezi.services import fetch_group
+from django_iletimerkezi.testing import Sandbox
+
+from ..visitors import SEEN, plant, plant_tree
+from .conftest import Open
+
+TREE = "django_iletimerkezi/group/"
+HOSTILE = "<script>alert('name')</script><img src=x onerror=alert(1)>\"' onmouseover=alert(2) x='"
+
+
+@pytest.fixture
+def phone_book(sandbox: Sandbox, transactional_db: None) -> Sandbox:
+    fetch_group(1000, recursive=True)
+    return sandbox
+
+
+def names(page: Page) -> list[str]:
+    """Return the names of the rows that can be seen."""
+    return page.locator(".iletimerkezi-tree tbody tr:visible a[id]").all_inner_texts()
+
+
+def row(page: Page, name: str) -> Locator:
+    named = page.get_by_role("link", name=name, exact=True).and_(page.locator("a[id]"))
+    return page.locator(".iletimerkezi-tree tbody tr").filter(has=named)
+
+
+def toggle(page: Page, name: str) -> Locator:
+    return row(page, name).locator(".iletimerkezi-toggle")
+
+
+def requests_for_rows(page: Page) -> list[str]:
+    asked: list[str] = []
+
+    def note(request: Request) -> None:
+        if "/rows/" in request.url:
+            asked.append(request.url)
+
+    page.on("request", note)
+    return asked
+
+
+def test_a_person_logs_in_and_sees_the_tree_fully_open(
+    open_page: Open, phone_book: Sandbox
+) -> None:
+    User.objects.create_superuser("ayşe", "", "pa55word")
+    page = open_page(TREE, log_in=False)
+    page.get_by_label("Username").fill("ayşe")
+    page.get_by_label("Password").fill("pa55word")
+    page.get_by_role("button", name="Log in").click()
+    expect(page.get_by_role("treegrid")).to_be_visible()
+    assert len(names(page)) == 32
+    assert names(page)[:4] == ["Rehber", "Bayiler", "Ege Bölgesi", "Güneydoğu"]
+
+
+def test_rows_are_closed_and_opened_and_stay_so_after_reload_and_back(
+    open_page: Open, phone_book: Sandbox
+) -> None:
+    page = open_page(TREE)
+    asked = requests_for_rows(page)
+    toggle(page, "Müşteriler").click()
+    expect(row(page, "İstanbul")).to_be_hidden()
+    expect(toggle(page, "Müşteriler")).to_have_attribute("aria-expanded", "false")
+    expect(row(page, "Müşteriler")).to_have_attribute("aria-expanded", "false")
+    closed = names(page)
+    page.reload()
+    assert names(page) == closed
+    row(page, "Bayiler").locator("a[id]").click()
+    page.wait_for_url("**/1300/change/*")
+    page.go_back()
+    expect(row(page, "İstanbul")).to_be_hidden()
+    toggle(page, "Müşteriler").click()
+    expect(row(page, "İstanbul")).to_be_visible()
+    assert len(names(page)) == 32
+    assert asked == []
+
+
+def test_one_level_is_loaded_with_one_request_and_comes_back(
+    open_page: Open, transactional_db: None
+) -> None:
+    plant_tree(1000, 9)
+    page = open_page(TREE)
+    assert len(names(page)) == 10
+    asked = requests_for_rows(page)
+    toggle(page, "g000003").click()
+    expect(row(page, "g000020")).to_be_visible()
+    assert len(asked) == 1
+    assert len(names(page)) == 19
+    toggle(page, "g000020").click()
+    expect(row(page, "g000173")).to_be_visible()
+    assert len(asked) == 2
+    shown = names(page)
+    page.reload()
+    expect(row(page, "g000173")).to_be_visible()
+    assert names(page) == shown
+    assert len(asked) == 4
+    row(page, "g000173").locator("a[id]").click()
+    page.wait_for_url("**/173/change/*")
+    page.go_back()
+    expect(row(page, "g000173")).to_be_visible()
+    assert names(page) == shown
+
+
+def test_a_long_level_comes_in_hundreds_and_all_that_was_loaded_comes_back(
+    open_page: Open, transactional_db: None
+) -> None:
+    plant({1: None, 2: 1} | dict.fromkeys(range(10, 260), 2))
+    page = open_page(TREE)
+    toggle(page, "g000002").click()
+    expect(row(page, "g000109")).to_be_visible()
+    assert len(names(page)) == 102
+    page.get_by_role("link", name="More", exact=True).click()
+    expect(row(page, "g000110")).to_be_focused()
+    page.get_by_role("link", name="More", exact=True).click()
+    expect(row(page, "g000259")).to_be_visible()
+    assert len(names(page)) == 252
+    expect(page.get_by_role("link", name="More", exact=True)).to_have_count(0)
+    page.reload()
+    expect(row(page, "g000259")).to_be_visible()
+    assert len(names(page)) == 252
+
+
+def test_what_was_open_below_long_levels_comes_back_too(
+    open_page: Open, transactional_db: None
+) -> None:
+    links = dict.fromkeys((1, 2, 3)) | {4: 2, 5: 3} | dict.fromkeys(range(10, 700), 1)
+    plant(links | {800: 150})
+    page = open_page(TREE)
+    toggle(page, "g000001").click()
+    expect(row(page, "g000010")).to_be_visible()
+    page.get_by_role("link", name="More", exact=True).click()
+    expect(row(page, "g000150")).to_be_visible()
+    toggle(page, "g000150").click()
+    toggle(page, "g000002").click()
+    expect(row(page, "g000800")).to_be_visible()
+    expect(row(page, "g000004")).to_be_visible()
+    shown = names(page)
+    assert len(shown) == 3 + 200 + 1 + 1
+    page.reload()
+    expect(row(page, "g000800")).to_be_visible()
+    assert names(page) == shown
+    toggle(page, "g000001").click()
+    toggle(page, "g000001").click()
+    page.reload()
+    expect(row(page, "g000800")).to_be_visible()
+    assert names(page) == shown
+
+
+def test_all_that_was_opened_at_once_comes_back(open_page: Open, transactional_db: None) -> None:
+    plant_tree(800, 20)
+    page = open_page(TREE)
+    page.get_by_role("button", name="Expand all").click()
+    expect(page.locator(".iletimerkezi-tree tbody tr:visible")).to_have_count(800)
+    expect(page.get_by_role("status")).to_have_text("")
+    page.reload()
+    expect(page.locator(".iletimerkezi-tree tbody tr:visible")).to_have_count(800)
+
+
+def test_a_second_click_does_not_load_twice(open_page: Open, transactional_db: None) -> None:
+    plant(
+        dict.fromkeys((1, 2)) | dict.fromkeys(range(10, 250), 1) | dict.fromkeys(range(300, 500), 2)
+    )
+    page = open_page(TREE)
+    held: list[Route] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/rows/**", hold)
+
+    def answer() -> None:
+        page.wait_for_timeout(100)
+        assert len(held) == 1
+        held.pop().continue_()
+
+    toggle(page, "g000001").dblclick()
+    expect(row(page, "g000001")).to_have_attribute("aria-busy", "true")
+    answer()
+    expect(row(page, "g000109")).to_be_visible()
+    more = page.get_by_role("link", name="More", exact=True)
+    more.dblclick()
+    answer()
+    expect(row(page, "g000209")).to_be_visible()
+    expect(more).to_have_count(1)
+
+
+def test_more_of_what_has_gone_keeps_the_focus_near(
+    open_page: Open, transactional_db: None
+) -> None:
+    plant({1: None} | dict.fromkeys(range(10, 250), 1))
+    page = open_page(TREE)
+    Group.objects.filter(pk__gte=110).delete()
+    page.get_by_role("link", name="More", exact=True).click()
+    expect(row(page, "g000109")).to_be_focused()
+
+
+def test_all_is_closed_and_opened_as_far_as_a_page_bears(
+    open_page: Open, transactional_db: None
+) -> None:
+    plant_tree(3000, 9)
+    page = open_page(TREE)
+    asked = requests_for_rows(page)
+    page.get_by_role("button", name="Expand all").click()
+    expect(page.get_by_role("status")).to_have_text(re.compile("as much as one page bears"))
+    assert 800 < len(names(page)) <= 900
+    assert len(asked) < 30
+    page.get_by_role("button", name="Collapse all").click()
+    assert names(page) == ["g000001"]
+    expect(page.get_by_role("status")).to_have_text("")
+
+
+def test_the_tree_is_walked_by_keys_alone(open_page: Open, transactional_db: None) -> None:
+    plant_tree(1000, 9)
+    page = open_page(TREE)
+    page.get_by_role("button", name="Collapse all").focus()
+    page.keyboard.press("Tab")  # The box that selects all.
+    page.keyboard.press("Tab")
+    expect(row(page, "g000001")).to_be_focused()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    expect(row(page, "g000003")).to_be_focused()
+    outline = row(page, "g000003").evaluate("row => getComputedStyle(row).outlineStyle")
+    assert outline == "solid"
+    page.keyboard.press("ArrowRight")
+    expect(row(page, "g000020")).to_be_visible()
+    expect(row(page, "g000003")).to_be_focused()
+    page.keyboard.press("ArrowDown")
+    expect(row(page, "g000020")).to_be_focused()
+    page.keyboard.press("ArrowLeft")
+    expect(row(page, "g000003")).to_be_focused()
+    page.keyboard.press("ArrowLeft")
+    expect(row(page, "g000020")).to_be_hidden()
+    page.keyboard.press("Space")
+    expect(row(page, "g000003").get_by_role("checkbox")).to_be_checked()
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    expect(toggle(page, "g000003")).to_be_focused()
+    page.keyboard.press("Space")
+    expect(row(page, "g000020")).to_be_visible()
+    expect(toggle(page, "g000003")).to_be_focused()
+    page.keyboard.press("End")
+    expect(row(page, "g000010")).to_be_focused()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Home")
+    page.keyboard.press("ArrowUp")
+    expect(row(page, "g000001")).to_be_focused()
+    page.keyboard.press("ArrowRight")
+    expect(row(page, "g000001").get_by_role("checkbox")).to_be_focused()
+    page.keyboard.press("ArrowLeft")
+    expect(row(page, "g000001")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/1/change/*")
+
+
+def test_a_search_shows_each_hit_with_its_path(open_page: Open, phone_book: Sandbox) -> None:
+    page = open_page(TREE)
+    page.locator("#searchbar").fill("KADIKOY")
+    page.keyboard.press("Enter")
+    expect(page.locator(".iletimerkezi-tree .iletimerkezi-path")).to_have_text(
+        "Rehber › Müşteriler › İstanbul › Kadıköy"
+    )
+    page.get_by_role("link", name="Müşteriler").click()
+    page.wait_for_url("**/1100/change/*")
+
+
+def test_a_group_is_fetched_and_appears(open_page: Open, sandbox: Sandbox) -> None:
+    page = open_page(TREE)
+    page.get_by_role("link", name="Fetch a contact group").first.click()
+    page.get_by_label("Group id").fill("1110")
+    page.get_by_role("button", name="Fetch").click()
+    page.wait_for_url("**/1110/change/")
+    said = "“İstanbul” (id 1110) is fetched: 5 created, 0 changed, 0 unchanged, 0 missing."
+    expect(page.locator(".messagelist")).to_have_text(said)
+    assert names(page) == ["Beşiktaş", "Kadıköy", "Şişli", "Üsküdar"]
+    page.get_by_role("button", name="Fetch with everything below").click()
+    page.wait_for_url("**/1110/change/")
+    expect(page.locator(".messagelist")).to_have_text(re.compile("5 unchanged, 0 missing"))
+    assert sorted(sandbox.asked) == [1110, 1110, 1111, 1112, 1113, 1114]
+    page.goto(f"/admin/{TREE}")
+    assert names(page) == ["İstanbul", "Beşiktaş", "Kadıköy", "Şişli", "Üsküdar"]
+
+
+def test_an_unknown_id_is_told_and_kept(open_page: Open, sandbox: Sandbox) -> None:
+    page = open_page(f"{TREE}fetch/")
+    page.get_by_label("Group id").fill("77")
+    page.get_by_label("With everything below it").check()
+    page.get_by_role("button", name="Fetch").click()
+    expect(page.locator(".messagelist .error")).to_have_text(
+        re.compile("Group 77: iletimerkezi answered 463")
+    )
+    expect(page.get_by_label("Group id")).to_have_value("77")
+    expect(page.get_by_label("With everything below it")).to_be_checked()
+
+
+def test_without_javascript_toggles_lead_to_the_tree_below(
+    open_page: Open, transactional_db: None
+) -> None:
+    plant_tree(1000, 9)
+    page = open_page(TREE, java_script_enabled=False)
+    expect(page.get_by_role("button", name="Expand all")).to_be_hidden()
+    toggle(page, "g000003").click()
+    page.wait_for_url("**/?parent=3")
+    assert names(page)[:2] == ["g000003", "g000020"]
+    expect(page.get_by_role("navigation", name="Path")).to_have_text(
+        re.compile(r"All contact groups\s+›\s+g000001\s+›\s+g000003")
+    )
+    page.get_by_role("navigation", name="Path").get_by_role("link", name="g000001").click()
+    assert names(page)[0] == "g000001"
+
+
+def test_a_hostile_name_does_not_run(open_page: Open, sandbox: Sandbox) -> None:
+    child = {"id": 2, "name": HOSTILE, "count": 0}
+    sandbox.serve([{"id": 1, "name": HOSTILE, "count": 0, "children": [child]}])
+    page = open_page(f"{TREE}fetch/")
+    page.get_by_label("Group id").fill("1")
+    page.get_by_role("button", name="Fetch").click()
+    page.wait_for_url("**/1/change/")
+    assert names(page)[0].startswith("<script>alert('name')</script>")
+    for path in ("", "?q=script", "?parent=1", "1/delete/", "1/history/", "2/change/"):
+        page.goto(f"/admin/{TREE}{path}")
+        expect(page.get_by_text("<script>alert").first).to_be_visible()
+        assert page.locator("img[src=x], [onmouseover]").count() == 0
+
+
+def test_a_hostile_name_that_is_loaded_later_does_not_run(
+    open_page: Open, transactional_db: None
+) -> None:
+    plant_tree(300, 9)
+    Group.objects.filter(parent=3).update(name=HOSTILE)
+    page = open_page(TREE)
+    toggle(page, "g000003").click()
+    expect(page.get_by_text("<script>alert").first).to_be_visible()
+    assert page.locator("img[src=x], [onmouseover]").count() == 0
+
+
+def test_what_is_loaded_later_can_be_selected_and_what_is_hidden_is_not(
+    open_page: Open, phone_book: Sandbox
+) -> None:
+    subgroups = {2300: 2000} | dict.fromkeys(range(2301, 2450), 2001)
+    plant(dict.fromkeys(range(2000, 2200)) | subgroups)
+    page = open_page(TREE)
+    count = page.locator(".action-counter")
+    toggle(page, "g002000").click()
+    row(page, "g002300").get_by_role("checkbox").check()
+    expect(count).to_have_text(re.compile("^1 of 101 selected"))
+    toggle(page, "g002000").click()
+    expect(count).to_have_text(re.compile("^0 of 100 selected"))
+    page.get_by_role("checkbox", name="Select all contact groups that are shown").check()
+    expect(count).to_have_text(re.compile("^100 of 100 selected"))
+    page.get_by_role("checkbox", name="Select all contact groups that are shown").uncheck()
+    toggle(page, "g002000").click()
+    row(page, "g002300").get_by_role("checkbox").check()
+    page.get_by_label("Action:").select_option(label="Delete selected contact groups")
+    page.locator("button[name=index]").click()
+    expect(page.get_by_text("This removes from the mirror only.")).to_be_visible()
+    page.get_by_role("button", name="Yes, I’m sure").click()
+    expect(page.locator(".messagelist")).to_have_text("Successfully deleted 1 contact group.")
+    assert not Group.objects.filter(pk=2300).exists()
+
+
+def test_a_lost_session_leads_to_the_login_page_and_back(
+    open_page: Open, transactional_db: None
+) -> None:
+    plant_tree(1000, 9)
+    page = open_page(TREE)
+    Session.objects.all().delete()
+    toggle(page, "g000003").click()
+    page.wait_for_url(re.compile(r"/login/\?next=.*parent%3D3$"))
+
+
+def test_a_group_is_chosen_in_a_window_of_its_own(open_page: Open, transactional_db: None) -> None:
+    plant_tree(1000, 9)
+    page = open_page()
+    page.evaluate("window.dismissRelatedLookupPopup = (win, id) => { window.chosen = id; }")
+    with page.expect_popup() as opened:
+        page.evaluate(f"window.open('/admin/{TREE}?_popup=1', 'choose')")
+    popup = opened.value
+    toggle(popup, "g000003").click()
+    row(popup, "g000020").locator("a[id]").click()
+    assert page.evaluate("window.chosen") == "20"
+
+
+def test_the_pages_speak_turkish(open_page: Open, phone_book: Sandbox) -> None:
+    page = open_page(TREE, locale="tr-TR")
+    for text in ("Tümünü genişlet", "Tümünü daralt", "Kişi grubu getir", "Son getirilme"):
+        expect(page.get_by_text(text, exact=True).first).to_be_visible()
+    page.goto(f"/admin/{TREE}1110/change/")
+    expect(page.get_by_role("button", name="Altındakilerle birlikte getir")).to_be_visible()
+    page.goto(f"/admin/{TREE}fetch/")
+    expect(page.get_by_label("Grup id’si")).to_be_visible()
+    page.goto(f"/admin/{TREE}1110/delete/")
+    expect(page.get_by_text("Bu işlem yalnızca yerel kopyadan siler.")).to_be_visible()
+
+
+def test_a_dark_theme_is_kept(open_page: Open, phone_book: Sandbox) -> None:
+    def lightness(page: Page, selector: str, what: str) -> int:
+        colour = page.locator(selector).first.evaluate(f"at => getComputedStyle(at).{what}")
+        return sum(map(int, re.findall(r"\d+", colour)[:3]))
+
+    Group.objects.filter(pk=1110).update(missing_since=SEEN)
+    page = open_page(TREE, color_scheme="dark")
+    assert lightness(page, "body", "backgroundColor") < 150
+    for selector in (".iletimerkezi-tree td", ".iletimerkezi-tree a[id]", ".iletimerkezi-missing"):
+        assert lightness(page, selector, "color") > 400
+    assert lightness(page, ".iletimerkezi-missing", "backgroundColor") < 300
+
+
+@pytest.mark.parametrize("path", ["", "1110/change/", "fetch/", "?q=ist"])
+def test_narrow_screens_do_not_scroll_sideways(
+    open_page: Open, phone_book: Sandbox, path: str
+) -> None:
+    page = open_page(TREE + path, viewport={"width": 360, "height": 700})
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_right_to_left_pages_are_mirrored_and_so_are_the_keys(
+    open_page: Open, phone_book: Sandbox
+) -> None:
+    page = open_page(TREE, locale="ar")
+    assert page.evaluate("document.dir") == "rtl"
+    right = row(page, "Rehber").locator("a[id]").bounding_box()
+    inner = row(page, "Bayiler").locator("a[id]").bounding_box()
+    assert right
+    assert inner
+    assert inner["x"] + inner["width"] < right["x"] + right["width"]
+    row(page, "Bayiler").focus()
+    page.keyboard.press("ArrowRight")
+    expect(row(page, "Ege Bölgesi")).to_be_hidden()
+    page.keyboard.press("ArrowLeft")
+    expect(row(page, "Ege Bölgesi")).to_be_visible()
+
+
+def test_the_tree_of_a_group_loads_levels_too(open_page: Open, transactional_db: None) -> None:
+    plant(
+        {1: None} | dict.fromkeys(range(10, 250), 1) | {pk: pk % 2 + 10 for pk in range(300, 520)}
+    )
+    page = open_page(f"{TREE}1/change/")
+    assert len(names(page)) == 100
+    toggle(page, "g000010").click()
+    expect(row(page, "g000300")).to_be_visible()
+    page.get_by_role("link", name="More", exact=True).last.click()
+    expect(row(page, "g000110")).to_be_focused()
+    page.reload()
+    expect(row(page, "g000110")).to_be_visible()
+    expect(row(page, "g000300")).to_be_visible()

@@ -1,0 +1,87 @@
+"""A vendor whose groups are given by links, so that they can contradict each other and change."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from django_iletimerkezi.testing import GroupDict, Sandbox
+
+Links = Mapping[int, Iterable[int]] | Callable[[int], Iterable[int] | None]
+
+
+class Forest(Sandbox):
+    """Serves the groups in ``links``: for each id the ids that it lists, or a way to know them.
+
+    ``failing`` has codes by id; ``throttle`` returns the seconds of a 429 for the next request,
+    0 for none; ``times`` are those of the requests that were answered, ``throttled`` of those
+    that were not.
+    """
+
+    def __init__(self, links: Links, **options: Any) -> None:
+        self._latency = options.pop("latency", 0)
+        super().__init__([], **options)
+        self.list_of: Callable[[int], Iterable[int] | None] = (
+            links if callable(links) else links.get
+        )
+        self.failing: dict[int, int] = {}
+        self.throttle: Callable[[], float] = lambda: 0
+        self.headers_of: Callable[[int], dict[str, str]] = lambda code: {}
+        self.times: list[float] = []
+        self.throttled: list[float] = []
+        self.connections = 0
+        self.most_at_once = 0
+        self._now = 0
+        self._lock = threading.Lock()
+        accept = self._server.get_request
+
+        def count() -> tuple[socket.socket, Any]:
+            self.connections += 1
+            return accept()
+
+        self._server.get_request = count  # type: ignore[method-assign]  # to watch it
+
+    def answer(self, path: str, body: bytes) -> tuple[int, GroupDict | None]:
+        with self._lock:
+            self._now += 1
+            self.most_at_once = max(self.most_at_once, self._now)
+        try:
+            time.sleep(self._latency)
+            return self._answer(path, body)
+        finally:
+            with self._lock:
+                self._now -= 1
+
+    def _answer(self, path: str, body: bytes) -> tuple[int, GroupDict | None]:
+        with self._lock:
+            if seconds := self.throttle():
+                self.throttled.append(time.monotonic())
+                self.headers = {"Retry-After": f"{seconds:.0f}"} if seconds >= 1 else {}
+                return 429, None
+            code, group = super().answer(path, body)
+            self.times.append(time.monotonic())
+            if code == 200 and self.asked[-1] in self.failing:
+                code, group = self.failing[self.asked[-1]], None
+            self.headers = self.headers_of(code)
+            return code, group
+
+    def find(self, group_id: int) -> GroupDict | None:
+        children = self.list_of(group_id)
+        if children is None:
+            return None
+        return describe(group_id) | {"children": [describe(child) for child in children]}
+
+
+def describe(group_id: int) -> dict[str, Any]:
+    return {"id": group_id, "name": f"Grup {group_id}", "count": group_id % 7}
+
+
+def tree_of(size: int, fanout: int) -> dict[int, list[int]]:
+    """Return the links of a tree of the ids 1 to ``size``, each with at most so many below it."""
+    links: dict[int, list[int]] = {group_id: [] for group_id in range(1, size + 1)}
+    for group_id in range(2, size + 1):
+        links[(group_id - 2) // fanout + 1].append(group_id)
+    return links

@@ -1,0 +1,56 @@
+"""``python -m tests.live ID``: a line for each fact, without a name or a credential."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+
+from django.conf import settings
+from urllib3.exceptions import HTTPError
+
+from django_iletimerkezi.endpoint import base_url_flaw
+from django_iletimerkezi.payload import read_id
+
+from .probe import Fact, probe
+
+WORDS = {True: "holds", False: "does not hold", None: "not seen"}
+CREDENTIALS = ("ILETIMERKEZI_API_KEY", "ILETIMERKEZI_API_HASH")
+
+
+def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
+    missing = [name for name in CREDENTIALS if not environ.get(name)]
+    if missing:
+        sys.stdout.write(f"Skipped: set {' and '.join(missing)} in the environment.\n")
+        return 0
+    try:
+        (text,) = arguments
+        group_id = read_id(text)
+    except ValueError:
+        return _refuse("Which group? Give the id of one of yours: make test-live GROUP=5")
+    base_url = environ.get("ILETIMERKEZI_BASE_URL") or "https://api.iletimerkezi.com/v1/"
+    if flaw := base_url_flaw(base_url):
+        return _refuse(f"ILETIMERKEZI_BASE_URL {flaw}.")
+    key, hash_ = (environ[name] for name in CREDENTIALS)
+    try:
+        facts = probe(base_url, key, hash_, group_id)
+    except (OSError, HTTPError, UnicodeError) as error:
+        # Its text may be long, and it holds the request.
+        return _refuse(f"The vendor was not reached: {type(error).__name__}.")
+    return _report(facts)
+
+
+def _report(facts: list[Fact]) -> int:
+    for fact, holds in facts:
+        sys.stdout.write(f"{WORDS[holds]:<13}  {fact}\n")
+    return int(any(holds is False for _fact, holds in facts))
+
+
+def _refuse(reason: str) -> int:
+    sys.stderr.write(f"{reason}\n")
+    return 2
+
+
+if __name__ == "__main__":
+    settings.configure(USE_I18N=False)
+    sys.exit(main(sys.argv[1:], os.environ))

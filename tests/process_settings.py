@@ -1,0 +1,35 @@
+"""The settings of child processes: those of the tests, and more from the environment."""
+
+from __future__ import annotations
+
+import signal
+
+import environ
+from django.apps import AppConfig
+
+from .settings import *  # noqa: F403 - a settings module
+
+_env = environ.Env()
+
+ILETIMERKEZI_BASE_URL = _env.str("ILETIMERKEZI_BASE_URL")
+ILETIMERKEZI_API_KEY = _env.str("ILETIMERKEZI_API_KEY")
+ILETIMERKEZI_API_HASH = _env.str("ILETIMERKEZI_API_HASH")
+ILETIMERKEZI_MAX_CONNECTIONS = 4
+
+# A process inherits that SIGINT is ignored, as in what a shell starts in the background.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+class SmallBatches(AppConfig):
+    name = "tests"
+
+    def ready(self) -> None:
+        # Not at the top: models cannot be imported while the settings are read.
+        from django_iletimerkezi import services  # noqa: PLC0415 - it needs the settings
+
+        services._BATCH_GROUPS = _env.int("BATCH_GROUPS")
+
+
+# No more than the command needs, so that processes start sooner.
+INSTALLED_APPS = ["django_iletimerkezi", "tests.process_settings.SmallBatches"]
+ROOT_URLCONF = ""

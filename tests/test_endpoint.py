@@ -1,0 +1,115 @@
+from __future__ import annotations
+
+import pytest
+
+from django_iletimerkezi.endpoint import base_url_flaw
+
+PLAIN = "must be a plain URL without user, query, fragment or whitespace"
+SHAPE = "must be a URL such as https://api.iletimerkezi.com/v1/"
+TLS = "must start with https:// because it receives the credentials"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://api.iletimerkezi.com/v1/",
+        "https://api.iletimerkezi.com/v1",
+        "https://api.iletimerkezi.com",
+        "https://api.iletimerkezi.com:8443/v1/",
+        "https://örnek.example/v1/",
+        "https://10.0.0.1/",
+        "https://[2001:db8::1]/",
+    ],
+)
+def test_any_host_may_be_asked_over_tls(url: str) -> None:
+    assert base_url_flaw(url) == ""
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://localhost/",
+        "http://LOCALHOST:8000/v1/",
+        "http://127.0.0.1:8000/v1/",
+        "http://127.9.9.9/",
+        "http://[::1]:8000/v1/",
+    ],
+)
+def test_a_loopback_host_may_be_asked_without_tls(url: str) -> None:
+    assert base_url_flaw(url) == ""
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://api.iletimerkezi.com/v1/",
+        "HTTP://api.iletimerkezi.com/v1/",
+        "http://10.0.0.1/",
+        "http://0.0.0.0/",
+        "http://127.1/",
+        "http://2130706433/",
+        "http://localhost.example/",
+        "http://127.0.0.1.example/",
+        "http://[2001:db8::1]/",
+    ],
+)
+def test_no_other_host_may_be_asked_without_tls(url: str) -> None:
+    assert base_url_flaw(url) == TLS
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "api.iletimerkezi.com",
+        "//api.iletimerkezi.com/v1/",
+        "/v1/",
+        "https://",
+        "https:///v1/",
+        "https://:443/",
+        "https:api.iletimerkezi.com",
+        "ftp://api.iletimerkezi.com/",
+        "file:///etc/passwd",
+        "https://[::1/",
+        "https://[nonsense]/",
+        "https://api.iletimerkezi.com:port/",
+        "https://api.iletimerkezi.com:99999/",
+        "https://api..iletimerkezi.com/",
+        "https://" + "a" * 64 + ".example/",
+    ],
+)
+def test_what_is_not_a_url_is_refused(url: str) -> None:
+    assert base_url_flaw(url) == SHAPE
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://user@api.iletimerkezi.com/",
+        "https://user:password@api.iletimerkezi.com/",
+        "http://127.0.0.1:80@api.iletimerkezi.com/",
+        "http://127.0.0.1\\@api.iletimerkezi.com/",
+        "http://127.0.0.1#.api.iletimerkezi.com/",
+        "https://api.iletimerkezi.com/v1/?debug=1",
+        "https://api.iletimerkezi.com/v1/#top",
+        " https://api.iletimerkezi.com/v1/",
+        "https://api.iletimerkezi.com/v1/\n",
+        "https://api.iletimerkezi.com/\tv1/",
+        "ht\ntps://api.iletimerkezi.com/v1/",
+        "https://api.iletimerkezi.com\u00a0/",
+    ],
+)
+def test_a_url_with_more_than_host_and_path_is_refused(url: str) -> None:
+    assert base_url_flaw(url) == PLAIN
+
+
+@pytest.mark.parametrize(
+    "url", ["\x00https://a.example/", "https://a\x1b.example/", "https://a\u202e/"]
+)
+def test_control_characters_are_refused(url: str) -> None:
+    assert base_url_flaw(url) == PLAIN
+
+
+@pytest.mark.parametrize("url", ["https://*/", "https://a,b/", "https://a$b/"])
+def test_a_host_that_cannot_be_one_is_refused(url: str) -> None:
+    assert base_url_flaw(url) == "must be a URL such as https://api.iletimerkezi.com/v1/"

@@ -1,0 +1,424 @@
+"""The probe of ``make test-live``, against vendors whose deviations are known."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from django_iletimerkezi.testing import Sandbox
+
+from . import vendor
+from .live.__main__ import main
+from .live.probe import UNKNOWN_ID, probe
+from .vendor import HASH, KEY, Vendor, envelope, reply
+
+ROOT = Path(__file__).parent.parent
+TREE = {
+    "id": 5,
+    "name": "Müşteriler",
+    "count": 1,
+    "children": [
+        {"id": 6, "name": "Ankara", "count": 2, "children": [{"id": 8, "name": "", "count": 0}]},
+        {"id": 7, "name": "İzmir", "count": 3},
+    ],
+}
+IN_ERRORS = ("463 (HTTP 463)", "401 (HTTP 401)")
+
+Body = dict[str, Any]
+Deviation = Callable[[Body], Any]
+
+
+def facts_of(url: str, group_id: int = 5) -> dict[str, bool | None]:
+    return dict(probe(url, KEY, HASH, group_id, timeout=5))
+
+
+def test_all_holds_of_the_sandbox() -> None:
+    with Sandbox([TREE], key=KEY, hash=HASH) as sandbox:
+        facts = facts_of(sandbox.url)
+    assert list(facts) == [
+        "the group asked for is answered with code 200",
+        "HTTP status equals status.code, for the group asked for",
+        "HTTP status equals status.code, for an unknown id",
+        "HTTP status equals status.code, for a wrong hash",
+        "content type is application/json",
+        "charset is declared, as UTF-8",
+        "the body is JSON in UTF-8",
+        "status.code is a number",
+        "status.message is a text",
+        "the id answered is the one asked for",
+        "id is a number",
+        "name is a text",
+        "count is a number",
+        "a group with subgroups has them in children, a list",
+        "a group without subgroups has no children at all",
+        "one level only: a subgroup with subgroups is listed without them",
+        "an unknown id is answered with code 463 (HTTP 463)",
+        "a wrong hash is answered with code 401 (HTTP 401)",
+        "an error has no group",
+    ]
+    assert set(facts.values()) == {True}
+    assert sandbox.asked == [5, 6, 7, UNKNOWN_ID]
+
+
+def test_of_the_vendors_own_sample_one_fact_does_not_hold() -> None:
+    with Sandbox(key=KEY, hash=HASH) as sandbox:
+        facts = facts_of(sandbox.url)
+    assert deviations(facts) == {"the id answered is the one asked for"}
+
+
+def deviations(facts: dict[str, bool | None]) -> set[str]:
+    return {fact for fact, holds in facts.items() if holds is False}
+
+
+def test_no_more_than_five_subgroups_are_asked_for() -> None:
+    children = [{"id": number, "name": "", "count": 0} for number in range(10, 30)]
+    with Sandbox([TREE | {"children": children}], key=KEY, hash=HASH) as sandbox:
+        facts_of(sandbox.url)
+    assert len(sandbox.asked) == 7
+
+
+@pytest.mark.parametrize(
+    ("group_id", "unseen"),
+    [
+        (7, {"a group with subgroups has them in children, a list"}),
+        (6, set()),
+    ],
+)
+def test_what_the_group_does_not_show_is_not_seen(group_id: int, unseen: set[str]) -> None:
+    with Sandbox([TREE], key=KEY, hash=HASH) as sandbox:
+        facts = facts_of(sandbox.url, group_id)
+    depth = "one level only: a subgroup with subgroups is listed without them"
+    assert {fact for fact, holds in facts.items() if holds is None} == {depth, *unseen}
+    assert not deviations(facts)
+
+
+def test_of_a_group_that_is_unknown_only_the_rest_is_told() -> None:
+    with Sandbox([TREE], key=KEY, hash=HASH) as sandbox:
+        facts = facts_of(sandbox.url, 99)
+    assert deviations(facts) == {"the group asked for is answered with code 200"}
+    assert facts["an unknown id is answered with code 463 (HTTP 463)"]
+    assert facts["id is a number"] is None
+
+
+# A vendor that deviates: each answer of a well-behaved one, changed.
+
+
+def answers(deviation: Deviation, **headers: str) -> list[vendor.Script]:
+    """Return the answers to the requests for group 5, 6, 7, an unknown id, and a wrong hash."""
+    leaf = {"id": 7, "name": "İzmir", "count": 3}
+    parent = {"id": 6, "name": "Ankara", "count": 2}
+    bodies = [
+        (200, envelope(group={**parent, "id": 5, "children": [parent, leaf]})),
+        (200, envelope(group={**parent, "children": [{**leaf, "id": 8}]})),
+        (200, envelope(group=leaf)),
+        (463, envelope(463, "Böyle bir grup bulunamadı.")),
+        (401, envelope(401, "Üyelik bilgileri hatalı")),
+    ]
+    scripts = []
+    for status, body in bodies:
+        document = json.loads(body)
+        deviation(document["response"])
+        fields = {"Content_Type": "application/json; charset=utf-8", **headers}
+        scripts.append(reply(status, json.dumps(document).encode(), **fields))
+    return scripts
+
+
+def none(response: Body) -> None:
+    """Deviate in nothing."""
+
+
+def in_status(name: str, change: Callable[[Any], Any]) -> Deviation:
+    return lambda response: response["status"].update({name: change(response["status"][name])})
+
+
+def in_group(name: str, change: Callable[[Any], Any]) -> Deviation:
+    def deviate(response: Body) -> None:
+        group = response.get("group", {})
+        for fields in [group, *group.get("children", ())]:
+            if name in fields:
+                fields[name] = change(fields[name])
+
+    return deviate
+
+
+def children(value: Any) -> Deviation:
+    """Give that value to the group that has no subgroups."""
+
+    def deviate(response: Body) -> None:
+        if response.get("group", {}).get("id") == 7:
+            response["group"]["children"] = value
+
+    return deviate
+
+
+def deeper(response: Body) -> None:
+    if response.get("group", {}).get("id") == 5:
+        response["group"]["children"][0]["children"] = [{"id": 8, "name": "", "count": 0}]
+
+
+EMPTY = "a group without subgroups has no children at all"
+LISTED = "a group with subgroups has them in children, a list"
+
+
+@pytest.mark.parametrize(
+    ("deviation", "headers", "facts"),
+    [
+        (none, {}, set()),
+        (none, {"Content_Type": "application/json"}, {"charset is declared, as UTF-8"}),
+        (
+            none,
+            {"Content_Type": "text/html; charset=iso-8859-9"},
+            {"content type is application/json", "charset is declared, as UTF-8"},
+        ),
+        (none, {"Content_Type": "Application/JSON;charset=UTF-8"}, set()),
+        (in_status("code", str), {}, {"status.code is a number"}),
+        (in_status("message", lambda text: None), {}, {"status.message is a text"}),
+        (
+            in_status("code", lambda code: code + 1),
+            {},
+            {
+                "the group asked for is answered with code 200",
+                "HTTP status equals status.code, for the group asked for",
+                "HTTP status equals status.code, for an unknown id",
+                "HTTP status equals status.code, for a wrong hash",
+                "an unknown id is answered with code 463 (HTTP 463)",
+                "a wrong hash is answered with code 401 (HTTP 401)",
+            },
+        ),
+        (in_group("id", str), {}, {"id is a number", "the id answered is the one asked for"}),
+        (in_group("name", lambda name: 7), {}, {"name is a text"}),
+        (in_group("count", str), {}, {"count is a number"}),
+        (in_group("count", bool), {}, {"count is a number"}),
+        (
+            in_group("children", lambda found: dict(enumerate(found))),
+            {},
+            {LISTED},
+        ),
+        (children([]), {}, {EMPTY}),
+        (children({}), {}, {EMPTY}),
+        (children(None), {}, {EMPTY}),
+        (children(0), {}, {EMPTY}),
+        (children(7), {}, {LISTED}),
+        (children(True), {}, {LISTED}),
+        (children("7"), {}, {LISTED}),
+        (deeper, {}, {"one level only: a subgroup with subgroups is listed without them"}),
+        (
+            lambda response: response.setdefault("group", {"id": 5, "name": "", "count": 0}),
+            {},
+            {"an error has no group"},
+        ),
+    ],
+)
+def test_a_deviation_is_told_and_nothing_else(
+    deviation: Deviation, headers: dict[str, str], facts: set[str]
+) -> None:
+    with Vendor(*answers(deviation, **headers)) as server:
+        assert deviations(facts_of(server.url)) == facts
+    assert len(server.received) == 5
+
+
+@pytest.mark.parametrize("listed", [[], [6], {}, {"id": 6}, None])
+def test_a_subgroup_without_an_id_to_ask_for_is_told(listed: object) -> None:
+    child = {"id": listed, "name": "", "count": 0}
+    group = {"id": 5, "name": "", "count": 0, "children": [child]}
+    with Vendor(reply(200, envelope(group=group))) as server:
+        assert "id is a number" in deviations(facts_of(server.url))
+    assert len(server.received) == 3
+
+
+@pytest.mark.parametrize("value", [7, True, 1.5, "text", [7], [[]], {"a": 7}])
+@pytest.mark.parametrize("name", ["id", "name", "count", "children"])
+def test_no_value_ends_the_probe(name: str, value: object) -> None:
+    group = {"id": 5, "name": "", "count": 0, "children": [{"id": 6, "name": "", "count": 0}]}
+    with Vendor(reply(200, envelope(group=group | {name: value}))) as server:
+        assert "an error has no group" in deviations(facts_of(server.url))
+
+
+def test_the_http_status_of_an_error_is_told() -> None:
+    with Vendor(reply(200, envelope(463, "Yok."))) as server:
+        facts = facts_of(server.url)
+    assert facts["an unknown id is answered with code 463 (HTTP 200)"]
+    assert facts["HTTP status equals status.code, for an unknown id"] is False
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"<html>", b"\xff", b"[" * 100_000, b"[]", b'{"response": 7}', b"null"]
+)
+def test_an_answer_that_makes_no_sense_is_a_deviation(body: bytes) -> None:
+    with Vendor(reply(200, body)) as server:
+        assert "status.code is a number" in deviations(facts_of(server.url))
+
+
+def test_an_answer_that_is_too_long_is_a_deviation() -> None:
+    with Vendor(vendor.flood) as server:
+        assert "the body is JSON in UTF-8" in deviations(facts_of(server.url))
+
+
+def test_an_answer_that_cannot_be_unpacked_is_a_deviation() -> None:
+    with Vendor(reply(200, b"{}", Content_Encoding="gzip")) as server:
+        assert "the body is JSON in UTF-8" in deviations(facts_of(server.url))
+
+
+def test_a_redirect_is_not_followed() -> None:
+    with Vendor(reply(307, b"", Location="/elsewhere")) as server:
+        facts_of(server.url)
+    assert all(b"/get-group/json" in request for request in server.received)
+
+
+def test_only_the_last_request_has_a_wrong_hash() -> None:
+    with Vendor(*answers(none)) as server:
+        facts_of(server.url)
+    bodies = [json.loads(request.partition(b"\r\n\r\n")[2]) for request in server.received]
+    hashes = [body["request"]["authentication"]["hash"] for body in bodies]
+    assert hashes[:-1] == [HASH] * 4
+    assert hashes[-1] != HASH
+
+
+def test_over_http_no_proxy_is_used_and_from_netrc_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "netrc").write_text("default login somebody password sEcReT")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    with Vendor(vendor.close) as proxy, Vendor(*answers(none)) as server:
+        for name in ("HTTP_PROXY", "ALL_PROXY"):
+            monkeypatch.setenv(name, proxy.url)
+            monkeypatch.setenv(name.lower(), proxy.url)
+        for name in ("NO_PROXY", "no_proxy"):
+            monkeypatch.delenv(name, raising=False)
+        facts_of(server.url)
+    assert proxy.accepted == 0
+    assert len(server.received) == 5
+    assert not any(b"authorization" in request.lower() for request in server.received)
+
+
+def test_over_https_the_proxy_of_the_environment_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Vendor(reply(407)) as proxy:
+        for name in ("HTTPS_PROXY", "https_proxy"):
+            monkeypatch.setenv(name, f"http://{proxy.host}")
+        with pytest.raises(requests.ConnectionError):
+            facts_of("https://api.example.test/v1/")
+    (request,) = proxy.received
+    assert request.startswith(b"CONNECT api.example.test:443")
+    assert KEY.encode() not in request
+
+
+@pytest.mark.parametrize(
+    "script",
+    [vendor.hang, vendor.drip_headers, vendor.drip_body, vendor.drip_chunks],
+)
+def test_a_vendor_that_drips_does_not_hold_the_probe(script: vendor.Script) -> None:
+    start = time.monotonic()
+    with Vendor(script) as server, pytest.raises(requests.RequestException):
+        probe(server.url, KEY, HASH, 5, timeout=0.5)
+    assert time.monotonic() - start < 2
+
+
+# What is printed
+
+
+def environment(url: str) -> dict[str, str]:
+    return {
+        "ILETIMERKEZI_API_KEY": KEY,
+        "ILETIMERKEZI_API_HASH": HASH,
+        "ILETIMERKEZI_BASE_URL": url,
+    }
+
+
+def test_each_fact_has_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with Sandbox([TREE], key=KEY, hash=HASH) as sandbox:
+        assert main(["7"], environment(sandbox.url)) == 0
+    said = capsys.readouterr().out.splitlines()
+    assert len(said) == 19
+    assert said[0] == "holds          the group asked for is answered with code 200"
+    assert "not seen       a group with subgroups has them in children, a list" in said
+
+
+def test_a_fact_that_does_not_hold_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    with Vendor(*answers(in_group("count", str))) as server:
+        assert main(["5"], environment(server.url)) == 1
+    assert "does not hold  count is a number\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "scripts", [answers(none), answers(none)[:1], [reply(401, envelope(401, f"{KEY} {HASH}"))]]
+)
+def test_neither_names_nor_credentials_are_printed(
+    scripts: list[vendor.Script], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Vendor(*scripts) as server:
+        status = main(["5"], environment(server.url))
+    out, err = capsys.readouterr()
+    assert (status, err) == (int(len(scripts) == 1), "")
+    assert out.count("\n") == 19
+    assert "holds          the body is JSON in UTF-8\n" in out
+    assert not any(word in out for word in (KEY, HASH, "Ankara", "İzmir"))
+
+
+@pytest.mark.parametrize("script", [vendor.close, vendor.reset])
+def test_a_vendor_that_is_not_reached_is_one_line(
+    script: vendor.Script, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with Vendor(script) as server:
+        assert main(["5"], environment(server.url)) == 2
+        with pytest.raises(requests.ConnectionError):
+            facts_of(server.url)
+    assert capsys.readouterr() == ("", "The vendor was not reached: ConnectionError.\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "change", "line"),
+    [
+        ([], {}, "Which group?"),
+        ([""], {}, "Which group?"),
+        (["five"], {}, "Which group?"),
+        (["5"], {"ILETIMERKEZI_BASE_URL": "http://api.example.test"}, "ILETIMERKEZI_BASE_URL must"),
+    ],
+)
+def test_what_is_missing_is_named_in_one_line(
+    arguments: list[str], change: dict[str, str], line: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(arguments, environment("http://127.0.0.1:9/") | change) == 2
+    out, err = capsys.readouterr()
+    assert (out, err.count("\n")) == ("", 1)
+    assert err.startswith(line)
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (
+            ["ILETIMERKEZI_API_KEY", "ILETIMERKEZI_API_HASH"],
+            "ILETIMERKEZI_API_KEY and ILETIMERKEZI_API_HASH",
+        ),
+        (["ILETIMERKEZI_API_HASH"], "ILETIMERKEZI_API_HASH"),
+    ],
+)
+@pytest.mark.parametrize("arguments", [[], ["5"]])
+def test_without_credentials_it_is_skipped(
+    names: list[str], said: str, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    environ = environment("http://127.0.0.1:9/") | dict.fromkeys(names, "")
+    assert main(arguments, environ) == 0
+    assert capsys.readouterr() == (f"Skipped: set {said} in the environment.\n", "")
+
+
+def test_the_module_runs_as_the_makefile_runs_it() -> None:
+    with Sandbox([TREE], key=KEY, hash=HASH) as sandbox:
+        process = subprocess.run(
+            [sys.executable, "-m", "tests.live", "5"],
+            cwd=ROOT,
+            env={"PATH": os.environ["PATH"], **environment(sandbox.url)},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    assert process.stdout.count("holds  ") == 19

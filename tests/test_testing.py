@@ -1,0 +1,321 @@
+from __future__ import annotations
+
+import json
+import socket
+import struct
+from collections.abc import Iterable
+from contextlib import closing
+from http.client import HTTPConnection, RemoteDisconnected
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from django.test import override_settings
+
+from django_iletimerkezi.exceptions import AuthenticationFailed, GroupNotFound
+from django_iletimerkezi.services import fetch_group
+from django_iletimerkezi.testing import DOCUMENTED_SAMPLE, PHONE_BOOK, GroupDict, Sandbox
+
+PATH = "/v1/get-group/json"
+CHILD = {"id": 97489, "name": "Test 2", "count": 2}
+
+
+def envelope(group_id: Any, key: str = "sandbox-key", hash: str = "sandbox-hash") -> Any:  # noqa: A002 - the vendor's word
+    return {"request": {"authentication": {"key": key, "hash": hash}, "group": {"id": group_id}}}
+
+
+def connect(sandbox: Sandbox) -> HTTPConnection:
+    return HTTPConnection("127.0.0.1", urlsplit(sandbox.url).port or 0, timeout=10)
+
+
+def send(
+    connection: HTTPConnection, body: bytes, method: str = "POST", path: str = PATH
+) -> tuple[int, Any]:
+    connection.request(method, path, body, {"Content-Type": "application/json"})
+    answer = connection.getresponse()
+    return answer.status, json.loads(answer.read())["response"]
+
+
+def ask(sandbox: Sandbox, body: Any, method: str = "POST", path: str = PATH) -> tuple[int, Any]:
+    with closing(connect(sandbox)) as connection:
+        return send(connection, json.dumps(body).encode(), method, path)
+
+
+def refusal(code: int, message: str) -> tuple[int, Any]:
+    return code, {"status": {"code": code, "message": message}}
+
+
+def walk(groups: Iterable[GroupDict], depth: int = 0) -> Iterable[tuple[int, GroupDict]]:
+    for group in groups:
+        yield depth, group
+        yield from walk(group.get("children", ()), depth + 1)
+
+
+NOT_UNDERSTOOD = refusal(400, "İstek çözümlenemedi")
+NOT_ADMITTED = refusal(401, "Üyelik bilgileri hatalı")
+NO_METHOD = refusal(404, "API istek yapılan yönteme sahip değil")
+NO_GROUP = refusal(463, "Böyle bir grup bulunamadı.")
+
+
+@pytest.mark.parametrize("group_id", [5, 97101])
+def test_the_documented_sample_is_answered(sandbox: Sandbox, group_id: int) -> None:
+    status = {"code": 200, "message": "İşlem başarılı"}
+    expected = {"status": status, "group": DOCUMENTED_SAMPLE}
+    assert ask(sandbox, envelope(group_id)) == (200, expected)
+
+
+def test_the_child_of_the_sample_can_be_asked_for(sandbox: Sandbox) -> None:
+    status, answer = ask(sandbox, envelope(97489))
+    assert (status, answer["group"]) == (200, CHILD)
+
+
+def test_the_phone_book_has_some_thirty_groups_three_levels_deep() -> None:
+    walked = list(walk([PHONE_BOOK]))
+    assert len({group["id"] for _depth, group in walked}) == len(walked) == 32
+    assert max(depth for depth, _group in walked) == 3
+
+
+def test_every_group_of_the_phone_book_can_be_asked_for(sandbox: Sandbox) -> None:
+    for _depth, group in walk([PHONE_BOOK]):
+        assert ask(sandbox, envelope(group["id"]))[1]["group"]["name"] == group["name"]
+
+
+def test_an_answer_tells_of_the_direct_subgroups_only(sandbox: Sandbox) -> None:
+    children = ask(sandbox, envelope(1000))[1]["group"]["children"]
+    assert [child["id"] for child in children] == [1100, 1200, 1300, 1400, 1500]
+    assert all(child.keys() == {"id", "name", "count"} for child in children)
+
+
+def test_a_group_without_subgroups_has_no_children_key(sandbox: Sandbox) -> None:
+    expected = {"id": 1140, "name": "Iğdır", "count": 9}
+    assert ask(sandbox, envelope(1140))[1]["group"] == expected
+
+
+def test_turkish_names_are_sent_as_utf_8(sandbox: Sandbox) -> None:
+    with closing(connect(sandbox)) as connection:
+        connection.request("POST", PATH, json.dumps(envelope(1140)))
+        answer = connection.getresponse()
+        assert answer.getheader("Content-Type") == "application/json; charset=utf-8"
+        assert "Iğdır".encode() in answer.read()
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        None,
+        [],
+        "request",
+        {},
+        {"request": None},
+        {"request": {}},
+        {"request": {"authentication": {"key": "sandbox-key"}, "group": {"id": 5}}},
+        {"request": {"authentication": [], "group": {"id": 5}}},
+        {"request": {"authentication": {"key": "sandbox-key", "hash": "sandbox-hash"}}},
+        envelope("5"),
+        envelope(5.0),
+        envelope(None),
+        envelope([5]),
+    ],
+)
+def test_a_request_of_another_shape_is_not_understood(sandbox: Sandbox, body: Any) -> None:
+    assert ask(sandbox, body) == NOT_UNDERSTOOD
+    assert sandbox.asked == []
+
+
+@pytest.mark.parametrize("body", [b"", b"<xml>", b"{", b"\xff"])
+def test_a_request_that_is_not_json_is_not_understood(sandbox: Sandbox, body: bytes) -> None:
+    with closing(connect(sandbox)) as connection:
+        assert send(connection, body) == NOT_UNDERSTOOD
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"key": "x"}, {"hash": "x"}, {"key": "", "hash": ""}, {"key": None}, {"hash": []}]
+)
+def test_wrong_credentials_are_not_admitted(sandbox: Sandbox, wrong: dict[str, Any]) -> None:
+    assert ask(sandbox, envelope(5, **wrong)) == NOT_ADMITTED
+    assert sandbox.asked == []
+
+
+@pytest.mark.parametrize("path", ["/", "/v1/", "/v2/get-group/json", "/v1/get-balance/json"])
+def test_another_address_has_no_method(sandbox: Sandbox, path: str) -> None:
+    assert ask(sandbox, envelope(5), path=path) == NO_METHOD
+
+
+def test_a_slash_at_the_end_does_not_matter(sandbox: Sandbox) -> None:
+    assert ask(sandbox, envelope(97489), path=f"{PATH}/")[1]["group"] == CHILD
+
+
+def test_get_is_no_method(sandbox: Sandbox) -> None:
+    assert ask(sandbox, None, method="GET") == NO_METHOD
+
+
+@pytest.mark.parametrize("group_id", [6, 0, -5, 10**30])
+def test_an_unknown_group_is_not_found(sandbox: Sandbox, group_id: int) -> None:
+    assert ask(sandbox, envelope(group_id)) == NO_GROUP
+
+
+def test_a_connection_is_kept_through_answers_of_all_kinds(sandbox: Sandbox) -> None:
+    with closing(connect(sandbox)) as connection:
+        connection.connect()
+        first = connection.sock
+        bodies = [envelope(5), None, envelope(5, key="x"), envelope(6), envelope(97489)]
+        codes = [send(connection, json.dumps(body).encode())[0] for body in bodies]
+        assert codes == [200, 400, 401, 463, 200]
+        assert connection.sock is first
+
+
+def test_it_records_what_it_was_asked(sandbox: Sandbox) -> None:
+    for group_id in (5, 97489, 6, 5):
+        ask(sandbox, envelope(group_id))
+    assert sandbox.asked == [5, 97489, 6, 5]
+
+
+def test_another_tree_is_served_instead() -> None:
+    tree = [{"id": 7, "name": "Bayiler", "count": 3, "children": [CHILD]}]
+    with Sandbox(tree) as sandbox:
+        assert ask(sandbox, envelope(7))[1]["group"] == tree[0]
+        assert ask(sandbox, envelope(97489))[1]["group"] == CHILD
+        assert ask(sandbox, envelope(5)) == ask(sandbox, envelope(97101)) == NO_GROUP
+
+
+def test_a_tree_may_be_any_iterable() -> None:
+    with Sandbox(iter([CHILD])) as sandbox:
+        assert ask(sandbox, envelope(97489))[1]["group"] == CHILD
+
+
+def test_an_empty_tree_has_no_groups() -> None:
+    with Sandbox([]) as sandbox:
+        assert ask(sandbox, envelope(97489)) == NO_GROUP
+
+
+def test_the_tree_can_change_while_it_serves(sandbox: Sandbox) -> None:
+    sandbox.serve([{"id": 7, "name": "Bayiler", "count": 3}])
+    assert ask(sandbox, envelope(7))[0] == 200
+    assert ask(sandbox, envelope(97101)) == NO_GROUP
+
+
+def test_a_caller_may_have_aliases() -> None:
+    with Sandbox([CHILD], aliases={8: 97489}) as sandbox:
+        assert ask(sandbox, envelope(8))[1]["group"] == CHILD
+        assert ask(sandbox, envelope(5)) == NO_GROUP
+
+
+def test_a_caller_may_choose_the_credentials() -> None:
+    with Sandbox(key="k", hash="h") as sandbox:
+        assert ask(sandbox, envelope(5, key="k", hash="h"))[0] == 200
+        assert ask(sandbox, envelope(5)) == NOT_ADMITTED
+
+
+def test_two_of_them_serve_side_by_side(sandbox: Sandbox) -> None:
+    with Sandbox([CHILD]) as other:
+        assert other.url != sandbox.url
+        assert ask(other, envelope(97101)) == NO_GROUP
+        assert ask(sandbox, envelope(97101))[0] == 200
+
+
+def test_it_starts_and_stops_without_a_with_statement() -> None:
+    sandbox = Sandbox().start()
+    assert ask(sandbox, envelope(5))[0] == 200
+    sandbox.stop()
+    with pytest.raises(ConnectionRefusedError):
+        ask(sandbox, envelope(5))
+
+
+def test_it_writes_nothing(sandbox: Sandbox, capfd: pytest.CaptureFixture[str]) -> None:
+    ask(sandbox, envelope(5))
+    ask(sandbox, None, method="GET")
+    assert capfd.readouterr() == ("", "")
+
+
+# With a host project's settings
+
+
+@pytest.mark.django_db
+def test_a_project_fetches_from_it_with_its_settings() -> None:
+    with Sandbox([{"id": 7, "name": "Müşteriler", "count": 3}]) as sandbox:
+        with override_settings(**sandbox.settings):
+            assert fetch_group(7).group.name == "Müşteriler"
+        assert sandbox.asked == [7]
+
+
+@pytest.mark.django_db
+def test_a_project_fetches_the_documented_sample(sandbox: Sandbox) -> None:
+    result = fetch_group(5)
+    assert (result.group.pk, result.created) == (97101, 2)
+
+
+@pytest.mark.django_db
+def test_a_project_learns_that_a_group_is_unknown(sandbox: Sandbox) -> None:
+    with pytest.raises(GroupNotFound):
+        fetch_group(6)
+    assert sandbox.asked == [6]
+
+
+@pytest.mark.django_db
+def test_a_project_learns_that_its_hash_is_wrong(sandbox: Sandbox) -> None:
+    with override_settings(ILETIMERKEZI_API_HASH="x"), pytest.raises(AuthenticationFailed):
+        fetch_group(5)
+    assert sandbox.asked == []
+
+
+def test_true_is_no_id(sandbox: Sandbox) -> None:
+    assert ask(sandbox, envelope(True)) == NOT_UNDERSTOOD
+    assert sandbox.asked == []
+
+
+def test_a_body_of_unknown_length_is_not_understood(sandbox: Sandbox) -> None:
+    with closing(connect(sandbox)) as connection:
+        for method in ("POST", "GET"):
+            connection.request(method, PATH, headers={"Content-Length": "-1"})
+            answer = connection.getresponse()
+            assert (answer.status, json.loads(answer.read())["response"]) == NOT_UNDERSTOOD
+
+
+def test_a_get_with_a_body_does_not_upset_the_connection(sandbox: Sandbox) -> None:
+    with closing(connect(sandbox)) as connection:
+        assert send(connection, b"{}", "GET") == NO_METHOD
+        assert send(connection, b"{}") == NOT_UNDERSTOOD
+
+
+def test_once_stopped_it_answers_on_no_connection() -> None:
+    sandbox = Sandbox().start()
+    with closing(connect(sandbox)) as connection:
+        assert send(connection, b"{}") == NOT_UNDERSTOOD
+        sandbox.stop()
+        with pytest.raises(OSError):  # noqa: PT011 - which one depends on who notices first
+            send(connection, b"{}")
+
+
+def test_it_may_be_stopped_without_having_been_started_and_twice() -> None:
+    sandbox = Sandbox()
+    sandbox.stop()
+    sandbox.stop()
+
+
+def test_the_alias_of_the_sample_can_be_turned_off() -> None:
+    with Sandbox(aliases={}) as sandbox:
+        assert ask(sandbox, envelope(5)) == NO_GROUP
+
+
+def test_null_stands_for_no_subgroups() -> None:
+    with Sandbox([{"id": 7, "name": "", "count": 0, "children": None}]) as sandbox:
+        assert ask(sandbox, envelope(7))[0] == 200
+
+
+def test_a_client_that_hangs_up_is_no_news(
+    sandbox: Sandbox, capfd: pytest.CaptureFixture[str]
+) -> None:
+    address = "127.0.0.1", urlsplit(sandbox.url).port
+    for _ in range(5):
+        with socket.create_connection(address) as connection:
+            connection.sendall(b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nhalf")
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    assert ask(sandbox, envelope(5))[0] == 200
+    assert capfd.readouterr().err == ""
+
+
+def test_a_mistake_in_the_sandbox_itself_is_told(capfd: pytest.CaptureFixture[str]) -> None:
+    with Sandbox([{"id": 7, "name": object(), "count": 0}]) as sandbox:
+        with pytest.raises(RemoteDisconnected):
+            ask(sandbox, envelope(7))
+    assert "TypeError" in capfd.readouterr().err

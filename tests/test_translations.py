@@ -1,0 +1,128 @@
+"""The Turkish catalogue: complete, without leftovers, compiled, and in use."""
+
+from __future__ import annotations
+
+import re
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from babel.messages.catalog import Catalog, Message
+from babel.messages.extract import DEFAULT_KEYWORDS, extract_from_dir
+from babel.messages.mofile import read_mo, write_mo
+from babel.messages.pofile import read_po
+from django.utils.translation import override
+
+import django_iletimerkezi
+from django_iletimerkezi.exceptions import GroupNotFound, ServiceUnavailable
+from django_iletimerkezi.models import Group
+from django_iletimerkezi.outline import text_lines
+
+PACKAGE = Path(django_iletimerkezi.__file__).parent
+CATALOGUE = PACKAGE / "locale" / "tr" / "LC_MESSAGES" / "django"
+KEYWORDS = {
+    **DEFAULT_KEYWORDS,
+    "gettext_noop": None,
+    "gettext_lazy": None,
+    "ngettext_lazy": (1, 2),
+    "pgettext_lazy": ((1, "c"), 2),
+    "npgettext_lazy": ((1, "c"), 2, 3),
+}
+PLACEHOLDER = re.compile(r"%(?:\(\w+\))?[-+ #0]*[\d.*]*[a-zA-Z%]")
+
+
+def in_source() -> set[tuple[str | None, tuple[str, ...]]]:
+    """Return context and forms of each text that the package marks for translation."""
+    methods = [("**.py", "python"), ("templates/**.html", "tests.extraction:extract_templates")]
+    marked = extract_from_dir(PACKAGE, methods, keywords=KEYWORDS)
+    return {(context, _forms(text)) for _file, _line, text, _comments, context in marked}
+
+
+def translated() -> Catalog:
+    with CATALOGUE.with_suffix(".po").open("rb") as file:
+        return read_po(file, locale="tr")
+
+
+def messages(catalogue: Catalog) -> list[Message]:
+    return [message for message in catalogue if message.id]
+
+
+def content(compiled: bytes) -> dict[tuple[str | None, tuple[str, ...]], tuple[str, ...]]:
+    return {
+        (message.context, _forms(message.id)): _forms(message.string)
+        for message in messages(read_mo(BytesIO(compiled)))
+    }
+
+
+def _forms(text: str | list[str] | tuple[str, ...] | None) -> tuple[str, ...]:
+    return tuple(text) if isinstance(text, list | tuple) else (text or "",)
+
+
+def test_the_catalogue_has_the_marked_texts_and_no_others() -> None:
+    marked = in_source()
+    assert (None, ("contact group",)) in marked
+    catalogue = translated()
+    assert {(message.context, _forms(message.id)) for message in messages(catalogue)} == marked
+    assert not catalogue.obsolete
+
+
+def test_each_text_has_a_translation_that_is_not_a_guess() -> None:
+    for message in messages(translated()):
+        assert all(form.strip() for form in _forms(message.string)), message.id
+        assert not message.fuzzy, message.id
+
+
+def test_no_file_has_texts_that_the_extraction_would_miss() -> None:
+    assert (None, ("Expand all",)) in in_source()
+    templates = set((PACKAGE / "templates").rglob("*.html"))
+    assert set(PACKAGE.rglob("*.html")) == templates
+    assert not list(PACKAGE.rglob("*.txt"))
+    assert not [path for path in PACKAGE.rglob("*.js") if "gettext" in path.read_text()]
+
+
+def test_each_translation_has_the_placeholders_of_its_text() -> None:
+    catalogue = translated()
+    for message in messages(catalogue):
+        assert not list(message.check(catalogue)), message.id
+        wanted = sorted(PLACEHOLDER.findall(_forms(message.id)[-1]))
+        for form in _forms(message.string):
+            assert sorted(PLACEHOLDER.findall(form)) == wanted, message.id
+
+
+def test_the_plural_forms_are_those_of_django() -> None:
+    assert translated().plural_forms == "nplurals=2; plural=(n > 1);"
+
+
+def test_the_compiled_catalogue_is_up_to_date() -> None:
+    compiled = BytesIO()
+    write_mo(compiled, translated())
+    committed = CATALOGUE.with_suffix(".mo").read_bytes()
+    assert content(committed) == content(compiled.getvalue())
+    assert read_mo(BytesIO(committed)).plural_forms == translated().plural_forms
+
+
+def test_an_exception_speaks_turkish() -> None:
+    error = GroupNotFound(463, "Böyle bir grup bulunamadı.")
+    with override("tr"):
+        assert str(error) == (
+            "iletimerkezi 463 yanıtını verdi (Böyle bir grup bulunamadı.). "
+            "Hesapta bu id’ye sahip bir grup yok: id’yi panelden kontrol edin."
+        )
+    with override("en"):
+        assert "The account has no group with this id" in str(error)
+
+
+def test_the_models_names_are_turkish() -> None:
+    with override("tr"):
+        assert str(Group._meta.verbose_name) == "kişi grubu"
+        assert str(Group._meta.verbose_name_plural) == "kişi grupları"
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+def test_a_number_of_things_is_told_in_turkish(number: int) -> None:
+    with override("tr"):
+        assert list(text_lines([Group(pk=5, name="Bayiler", count=number)], 5)) == [
+            f"Bayiler (id 5, {number} kişi)"
+        ]
+        error = ServiceUnavailable("Meşgul.", retry_after=number)
+        assert str(error) == f"Meşgul. {number} saniye sonra yeniden deneyin."

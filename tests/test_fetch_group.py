@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import logging
+import os
 import re
 
 import pytest
@@ -286,6 +287,15 @@ def test_a_terminal_without_unicode_gets_ascii(sandbox: Sandbox) -> None:
             rb"Bilgi \u0130\u015flem (id 1240, 7 contacts)",
             rb"`-- N\xf6bet\xe7iler \U0001f4df (id 1241, 2 contacts)",
         ]
+
+
+def test_what_nobody_reads_on_is_fetched_all_the_same(sandbox: Sandbox) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w", encoding="utf-8") as pipe:
+        call_command("fetch_group", "1110", "1120", stdout=pipe)
+    assert sandbox.asked == [1110, 1120]
+    assert set(Group.objects.exclude(fetched_at=None).values_list("pk", flat=True)) == {1110, 1120}
 
 
 def test_control_characters_in_names_are_made_visible(sandbox: Sandbox) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from django.core.management.base import CommandError, OutputWrapper
@@ -33,8 +34,13 @@ def read_ids(texts: Iterable[str]) -> list[int]:
 
 
 def write_line(stream: OutputWrapper, line: str) -> None:
-    """Write a line, in ASCII where the terminal knows no more."""
+    """Write a line, in ASCII where the terminal knows no more, and nowhere when nobody reads on."""
     try:
-        stream.write(line)
-    except UnicodeEncodeError:
-        stream.write(in_ascii(line))
+        try:
+            stream.write(line)
+        except UnicodeEncodeError:
+            stream.write(in_ascii(line))
+        stream.flush()
+    except BrokenPipeError:
+        # As from "| head": what is still to be fetched must not suffer from it.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

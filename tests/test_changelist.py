@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.admin.widgets import url_params_from_lookup_dict
 from django.contrib.contenttypes.models import ContentType
 from django.db import connection
 from django.test import Client
@@ -382,6 +383,14 @@ def test_a_page_for_choosing_a_group_keeps_to_its_window(client: Client) -> None
     assert "/rows/?_popup=1&amp;" in page
     assert 'name="_selected_action"' not in page
     assert 'data-popup-opener="4"' in rows(client, "_popup=1&parent=3").content.decode()
+
+
+def test_a_page_for_choosing_leaves_out_what_the_foreign_key_does(client: Client) -> None:
+    plant(LINKS, ISTANBUL)
+    Group.objects.filter(pk=5).update(missing_since=SEEN)
+    limits = url_params_from_lookup_dict({"missing_since__isnull": True})
+    page = ask(client, **limits, _to_field="id", _popup=1).content.decode()
+    assert re.findall(r'data-popup-opener="(\d)"', page) == ["1", "2", "3", "4", "6"]
 
 
 # Names

@@ -42,6 +42,7 @@ COMMANDS_NOT_RUN = {
     "python -m pip install django-iletimerkezi": "needs an index of packages",
     "python -m pip install --upgrade django-iletimerkezi": "needs an index of packages",
     "python -m pip install django-environ": "needs an index of packages",
+    "python -m pip install pytest-django": "needs an index of packages",
     "python manage.py createsuperuser": "asks for a password",
     "python manage.py runserver": "does not end",
     (

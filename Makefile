@@ -2,7 +2,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 MANAGE := cd example_project && ../$(BIN)/python manage.py
-PIP := $(BIN)/pip --disable-pip-version-check --quiet
+# Said twice, it leaves the errors alone.
+PIP := $(BIN)/pip --disable-pip-version-check --quiet --quiet
 
 .DEFAULT_GOAL := help
 .PHONY: help run serve test coverage test-databases test-browser test-live lint messages \

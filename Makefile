@@ -107,8 +107,10 @@ docs: $(VENV)/docs.stamp  ## build the documentation, English and Turkish, in bu
 	@echo "build/docs/en/index.html, build/docs/tr/index.html"
 
 clean:  ## remove all that these targets made
-	rm -rf $(VENV) .tox .mypy_cache .pytest_cache .ruff_cache .coverage build dist *.egg-info
+	rm -rf $(VENV) .tox .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage build dist *.egg-info
 	rm -f example_project/db.sqlite3
+	find benchmarks django_iletimerkezi docs example_project tests -name __pycache__ -prune \
+		-exec rm -rf {} +
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -1,10 +1,12 @@
 """Sphinx's settings for both languages: "make docs" gives docs/en and docs/tr as the sources."""
 
+import re
 import sys
 from pathlib import Path
 
 import django
 from django.conf import settings
+from sphinx.application import Sphinx
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
@@ -28,3 +30,14 @@ html_show_copyright = False
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 python_use_unqualified_type_names = True
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("source-read", link_to_other_language)
+
+
+def link_to_other_language(_app: Sphinx, _page: str, source: list[str]) -> None:
+    """Lead to the HTML of the other language, where the link in the source leads to its source."""
+    source[0] = re.sub(
+        r"\[(\w+)\]\(\.\./(\w+)/index\.md\)", r'<a href="../\2/index.html">\1</a>', source[0]
+    )

@@ -30,11 +30,13 @@ _MENTIONS_AHEAD = 10_000
 """How many groups the answers to these may mention together, judged by those so far. With the
 former it bounds what is held in memory."""
 
-_ROUNDS_UNANSWERED = 3
-"""How often in a row all connections may come back without an answer, as from a dead line."""
+_ROUNDS_IN_VAIN = 3
+"""How often in a row all connections may come back in vain before the first group is asked for
+again, to know whether that is for all groups or only for these."""
 
 _PATIENCE = 120
-"""Seconds without any answer after which a vendor that asks to come back later is given up."""
+"""Seconds without any answer after which a vendor that asks to come back later is given up. Those
+in which answers are stored do not count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +53,12 @@ class Walk:
     ``root`` is the answer about its top, which is not given again; ``depth`` is how many levels
     below that to ask for, None for all. ``done`` counts the groups that were asked for, ``known``
     those that were found. An error that would hit every group is raised and ends the walk.
+    An answer about another group than the one asked for does not spare asking for it.
     """
 
     def __init__(self, client: IletimerkeziClient, root: Answer, depth: int | None) -> None:
         self._client = client
+        self._root_id = root.asked_for
         self._depth = depth
         self._levels = {root.asked_for: 0}
         self._waiting: defaultdict[int, deque[int]] = defaultdict(deque)
@@ -62,28 +66,28 @@ class Walk:
         self._tasks: SimpleQueue[int | None] = SimpleQueue()
         self._outcomes: SimpleQueue[tuple[int, Answer | BaseException]] = SimpleQueue()
         self._level = 0
-        self._answered = self._mentioned = self._unanswered_in_a_row = 0
+        self._answered = self._mentioned = self._in_vain = 0
+        self._refused: set[int] = set()
         self._heard_at = monotonic()
         self._language = get_language()
         self.done = self.known = 1
-        # An answer about another group than the one asked for does not spare asking for it.
-        self._enqueue(root.group.id, 0)
         self._note(root.group, 0)
 
     def __iter__(self) -> Iterator[Answer | Failure]:
-        threads = [
-            threading.Thread(target=self._work, daemon=True)
-            for _number in range(self._client.max_connections)
-        ]
-        for thread in threads:
-            thread.start()
+        threads: list[threading.Thread] = []
         try:
+            for _number in range(self._client.max_connections):
+                thread = threading.Thread(target=self._work, daemon=True)
+                thread.start()
+                threads.append(thread)
             self._hand_out()
             while self._handed_out:
                 outcome = self._take_back()
                 self._hand_out()
                 if outcome:
+                    left_at = monotonic()
                     yield outcome
+                    self._heard_at += monotonic() - left_at
         finally:
             with suppress(Empty):
                 while True:
@@ -123,7 +127,8 @@ class Walk:
             level = min(self._waiting)
             if self._handed_out and level != self._level:
                 return
-            self._level = level
+            if level != self._level:
+                self._level, self._heard_at = level, monotonic()
             group_id = self._waiting[level].popleft()
             if not self._waiting[level]:
                 del self._waiting[level]
@@ -138,31 +143,53 @@ class Walk:
         if isinstance(outcome, Answer):
             self.done += 1
             self._answered += 1
-            self._unanswered_in_a_row = 0
+            self._in_vain = 0
             self._heard_at = monotonic()
             self._note(outcome.group, self._levels[group_id])
             return outcome
-        if not isinstance(outcome, IletimerkeziError) or self._is_hopeless(outcome):
+        if not isinstance(outcome, IletimerkeziError) or outcome.hits_every_request:
             raise outcome
         if outcome.is_throttled:
-            self._waiting[self._levels[group_id]].append(group_id)
-            return None
-        self.done += 1
-        return Failure(group_id, outcome)
-
-    def _is_hopeless(self, error: IletimerkeziError) -> bool:
-        """Tell whether it makes no sense to ask for further groups after an error."""
-        if error.is_throttled and monotonic() - self._heard_at > _PATIENCE:
-            return True
-        if isinstance(error, ServiceUnavailable) and error.code is None:
-            self._unanswered_in_a_row += 1
+            if self._may_be_let_in(group_id, outcome):
+                return None
+        elif isinstance(outcome, ServiceUnavailable):
+            self._look_whether_all_is_in_vain()
         else:
-            self._unanswered_in_a_row = 0
-        too_many = _ROUNDS_UNANSWERED * self._client.max_connections
-        return error.hits_every_request or self._unanswered_in_a_row >= too_many
+            self._in_vain = 0
+        self.done += 1
+        return Failure(group_id, outcome.with_traceback(None))
+
+    def _may_be_let_in(self, group_id: int, refusal: IletimerkeziError) -> bool:
+        """Put a group that was refused in the queue again, unless nothing was answered for long.
+
+        Raise the refusal if others, too, would not be let in.
+        """
+        level = self._levels[group_id]
+        self._refused.add(group_id)
+        if monotonic() - self._heard_at <= _PATIENCE:
+            self._waiting[level].append(group_id)
+            return True
+        if not self._answered or not self._refused.issuperset(self._waiting.get(level, ())):
+            raise refusal
+        return False
+
+    def _look_whether_all_is_in_vain(self) -> None:
+        """After many failures in a row ask for the first group again; raise if that fails too."""
+        self._in_vain += 1
+        if self._in_vain < _ROUNDS_IN_VAIN * self._client.max_connections:
+            return
+        self._in_vain = 0
+        try:
+            self._client.ask(self._root_id)
+        except ServiceUnavailable as error:
+            if not error.is_throttled:
+                raise
+        except IletimerkeziError:
+            return
 
     def _note(self, group: GroupData, level: int) -> None:
-        """Put what is below a group in the queue, unless it is there already or too deep."""
+        """Put a group and what is below it in the queue, unless it is there already or too deep."""
+        self._enqueue(group.id, 0 if self._depth is None else level)
         below = [(child, level + 1) for child in group.children]
         for child, child_level in below:
             self._mentioned += 1

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import math
+import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from itertools import pairwise
 
 import pytest
@@ -75,6 +77,17 @@ def test_a_group_that_answers_in_place_of_the_first_is_asked_for_itself_too() ->
         with make_client(server.url) as client:
             walk(client, root=99)
     assert asked(server) == [1, 2, 99]
+
+
+def test_so_is_one_that_answers_in_place_of_another_further_down() -> None:
+    class Alias(Forest):
+        def find(self, group_id: int) -> GroupDict | None:
+            return super().find(60 if group_id == 6 else group_id)
+
+    with Alias({1: [6], 60: [61], 61: []}, key=KEY, hash=HASH) as server:
+        with make_client(server.url) as client:
+            walk(client)
+    assert asked(server) == [1, 6, 60, 61]
 
 
 def endless(group_id: int) -> Iterable[int]:
@@ -184,6 +197,58 @@ def test_a_retry_after_that_is_too_long_ends_the_walk_and_says_when_to_come_back
     assert len(server.throttled) <= 4
 
 
+class Bouncer(Forest):
+    """Never lets in a few groups."""
+
+    bounced: frozenset[int] = frozenset()
+
+    def answer(self, path: str, body: bytes) -> tuple[int, GroupDict | None]:
+        if json.loads(body)["request"]["group"]["id"] in self.bounced:
+            return 429, None
+        return super().answer(path, body)
+
+
+@pytest.mark.parametrize("depth", [None, 4])
+def test_a_group_that_alone_is_never_let_in_is_a_failure_in_the_end(
+    depth: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("django_iletimerkezi.walk._PATIENCE", 2)
+    with Bouncer(tree_of(31, 5), key=KEY, hash=HASH) as server:
+        server.bounced = frozenset({3, 31})
+        with make_client(server.url) as client:
+            outcomes = walk(client, depth=depth)
+    failed = {o.asked_for for o in outcomes if isinstance(o, Failure)}
+    below_3 = set(tree_of(31, 5)[3])
+    assert failed == {3, 31}
+    assert asked(server) == sorted({*range(1, 32)} - failed - below_3)
+
+
+def test_a_walk_may_last_longer_than_the_patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("django_iletimerkezi.walk._PATIENCE", 2)
+    with forest(tree_of(30, 29), latency=0.1) as server:
+        with make_client(server.url, max_connections=1) as client:
+            refusals = iter([0] * 25 + [0.01])
+            server.throttle = lambda: next(refusals, 0)
+            outcomes = walk(client)
+    assert len(outcomes) == len([o for o in outcomes if isinstance(o, Answer)]) == 29
+
+
+def test_the_time_in_which_answers_are_stored_is_not_the_vendors_silence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("django_iletimerkezi.walk._PATIENCE", 2)
+    with forest(tree_of(40, 39)) as server:
+        with make_client(server.url, max_connections=2) as client:
+            refusals = iter([0, 0, 0.01, 0.01, 0.01])
+            server.throttle = lambda: next(refusals, 0)
+            outcomes = []
+            for outcome in Walk(client, client.ask(1), None):
+                outcomes.append(outcome)
+                if len(outcomes) == 1:
+                    time.sleep(3)
+    assert len(outcomes) == len([o for o in outcomes if isinstance(o, Answer)]) == 39
+
+
 def test_a_retry_after_makes_all_connections_wait() -> None:
     with forest(tree_of(400, 399), latency=0.005) as server:
         throttled = iter([0] * 100 + [1])
@@ -256,7 +321,72 @@ def test_a_line_that_is_dead_ends_the_walk_after_a_few_groups() -> None:
         with make_client(server.url, max_connections=2) as client:
             with pytest.raises(ServiceUnavailable, match="broke"):
                 walk(client)
-    assert len(server.received) < 12
+    assert len(server.received) < 100
+
+
+class Flaky(Forest):
+    """Hangs up on some groups."""
+
+    broken: Collection[int] = ()
+
+    def answer(self, path: str, body: bytes) -> tuple[int, GroupDict | None]:
+        if json.loads(body)["request"]["group"]["id"] in self.broken:
+            raise ConnectionResetError
+        return super().answer(path, body)
+
+
+@pytest.mark.parametrize("connections", [1, 4])
+def test_many_neighbours_that_break_do_not_end_the_walk(connections: int) -> None:
+    with Flaky(tree_of(200, 50), key=KEY, hash=HASH) as server:
+        server.broken = range(3, 33)
+        with make_client(server.url, max_connections=connections) as client:
+            outcomes = walk(client)
+    failed = {o.asked_for for o in outcomes if isinstance(o, Failure)}
+    assert failed == set(server.broken)
+    assert set(server.asked) == set(range(1, 201)) - failed - {
+        pk for broken in failed for pk in tree_of(200, 50)[broken]
+    }
+
+
+@pytest.mark.parametrize("code", [500, 503])
+def test_a_vendor_that_is_down_ends_the_walk_after_a_few_groups(code: int) -> None:
+    with Vendor(reply(200, envelope(group=tree_answer(500))), reply(code)) as server:
+        with make_client(server.url) as client:
+            with pytest.raises(ServiceUnavailable, match=str(code)):
+                walk(client)
+    assert len(server.received) < 100
+
+
+@pytest.mark.parametrize("fate", [200, 463])
+def test_failures_between_other_answers_do_not_have_the_first_group_asked_for_again(
+    fate: int,
+) -> None:
+    with forest(tree_of(60, 59)) as server:
+        server.failing = {
+            pk: 500 if pk % 2 else fate for pk in range(2, 60) if pk % 2 or fate > 200
+        }
+        with make_client(server.url, max_connections=1) as client:
+            walk(client)
+    assert asked(server) == list(range(1, 61))
+
+
+@pytest.mark.parametrize("fate", [401, 429, 463])
+def test_a_first_group_that_is_refused_the_second_time_shows_that_the_vendor_is_there(
+    fate: int,
+) -> None:
+    class Moody(Forest):
+        def answer(self, path: str, body: bytes) -> tuple[int, GroupDict | None]:
+            code, group = super().answer(path, body)
+            return (
+                (fate, None) if self.asked.count(1) == 2 and self.asked[-1] == 1 else (code, group)
+            )
+
+    with Moody(tree_of(12, 11), key=KEY, hash=HASH) as server:
+        server.failing = dict.fromkeys(range(2, 8), 500)
+        with make_client(server.url, max_connections=1) as client:
+            outcomes = walk(client)
+    assert server.asked.count(1) == 3
+    assert len(outcomes) == 11
 
 
 @pytest.mark.parametrize("code", [401, 404])
@@ -311,6 +441,28 @@ def test_a_walk_that_is_left_stops_asking() -> None:
             number = len(server.asked)
             time.sleep(0.5)
     assert number < 1000
+
+
+def test_where_a_thread_cannot_be_started_those_that_were_come_to_an_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    started: list[threading.Thread] = []
+
+    class Scarce(threading.Thread):
+        def start(self) -> None:
+            if started:
+                raise RuntimeError("can't start new thread")
+            started.append(self)
+            super().start()
+
+    with forest({1: [2], 2: []}) as server, make_client(server.url) as client:
+        root = client.ask(1)
+        monkeypatch.setattr(threading, "Thread", Scarce)
+        with pytest.raises(RuntimeError):
+            list(Walk(client, root, None))
+        (thread,) = started
+        thread.join(10)
+        assert not thread.is_alive()
 
 
 def test_a_mistake_of_our_own_is_not_taken_for_a_failure_of_the_vendor() -> None:

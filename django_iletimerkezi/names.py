@@ -5,6 +5,9 @@ from __future__ import annotations
 import unicodedata
 
 SORT_KEY_LENGTH = 200
+SEARCH_KEY_LENGTH = 1000
+"""Far beyond any sensible name. A sign may become eighteen in a search key."""
+
 LABEL_LENGTH = 80
 
 _UNSEEN = {"Mn", "Me", "Cf"}
@@ -46,10 +49,12 @@ def sort_key(name: str) -> str:
 
 def search_key(text: str) -> str:
     """Return a text without case, dots and other marks: İstanbul, ISTANBUL and ıstanbul agree."""
+    text = text[:SEARCH_KEY_LENGTH]
     if text.isascii():
         return text.casefold()
     decomposed = unicodedata.normalize("NFKD", text).casefold().translate(_PLAIN)
-    return "".join(sign for sign in decomposed if unicodedata.category(sign) not in _UNSEEN)
+    seen = (sign for sign in decomposed if unicodedata.category(sign) not in _UNSEEN)
+    return "".join(seen)[:SEARCH_KEY_LENGTH]
 
 
 def visible(text: str) -> str:

@@ -4,6 +4,7 @@ import pytest
 
 from django_iletimerkezi.names import (
     LABEL_LENGTH,
+    SEARCH_KEY_LENGTH,
     SORT_KEY_LENGTH,
     label,
     search_key,
@@ -78,6 +79,11 @@ def test_a_search_finds_istanbul_however_it_is_written(text: str) -> None:
 )
 def test_a_search_needs_no_turkish_keyboard(text: str, key: str) -> None:
     assert search_key(text) == key
+
+
+@pytest.mark.parametrize("sign", ["x", "\ufdfa", "\u0130"])
+def test_what_a_search_looks_through_is_of_a_bounded_length(sign: str) -> None:
+    assert len(search_key(sign * 10**6)) == SEARCH_KEY_LENGTH
 
 
 @pytest.mark.parametrize(

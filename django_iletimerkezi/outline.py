@@ -48,7 +48,12 @@ def text_lines(
     for depth, is_last, group in _walk(rows, root_id):
         del leads[depth:]
         branch = "" if depth == 0 else "└── " if is_last else "├── "
-        yield "".join(leads[1:]) + branch + _describe(group) + _below((hidden or {}).get(group.pk))
+        yield (
+            "".join(leads[1:_DEEPEST_INDENT])
+            + branch
+            + _describe(group)
+            + _below((hidden or {}).get(group.pk))
+        )
         leads.append("    " if is_last else "│   ")
 
 

@@ -125,8 +125,8 @@ def _credential(name: str) -> str:
 def _text(name: str, default: str) -> str:
     if not isinstance(getattr(settings, name, default), str):
         raise _wrong(name, _("a string"), getattr(settings, name))
-    text: str = getattr(settings, name, default)
-    return text
+    # Not as it is: it may be lazy, which JSON does not take.
+    return str(getattr(settings, name, default))
 
 
 def _bytes(text: str) -> bytes:

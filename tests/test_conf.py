@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import json
 import sys
 from decimal import Decimal
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.test import override_settings
+from django.utils.functional import SimpleLazyObject
 from django.views.debug import ExceptionReporter
 
 from django_iletimerkezi.conf import conf
@@ -64,6 +66,11 @@ def test_a_setting_takes_effect_at_the_next_access(
     with override_settings(**{name: other}):
         assert getattr(conf, attribute) == other
     assert getattr(conf, attribute) == default
+
+
+def test_a_lazy_credential_becomes_a_string() -> None:
+    with override_settings(ILETIMERKEZI_API_KEY=SimpleLazyObject(lambda: "a key")):
+        assert json.dumps(conf.api_key) == '"a key"'
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ import threading
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http.cookiejar import DefaultCookiePolicy
 from time import monotonic
 from typing import TYPE_CHECKING, Self
 from urllib.parse import urlsplit
@@ -61,7 +62,8 @@ class Credentials:
 
     def redact(self, text: str) -> str:
         """Return a text with three asterisks in place of key and hash."""
-        for value in filter(None, (self.key, self.hash)):
+        # The longer one first: it may contain the other.
+        for value in sorted(filter(None, (self.key, self.hash)), key=len, reverse=True):
             text = text.replace(value, "***")
         return text
 
@@ -133,8 +135,9 @@ class IletimerkeziClient:
         ``within`` is how many seconds all attempts may take together; the last one's error is
         raised as soon as there is no time for another.
         """
-        if not 1 <= group_id <= BIGGEST:
-            raise ValueError(f"a group id is between 1 and {BIGGEST}")
+        is_number = isinstance(group_id, int) and not isinstance(group_id, bool)
+        if not is_number or not 1 <= group_id <= BIGGEST:
+            raise ValueError(f"a group id is a whole number between 1 and {BIGGEST}")
         attempt, end = 0, monotonic() + within
         while True:
             try:
@@ -247,6 +250,8 @@ def _session(url: str, max_connections: int) -> requests.Session:
     session.auth = _no_auth
     session.headers["User-Agent"] = f"django-iletimerkezi/{__version__}"
     session.headers["Accept"] = "application/json"
+    # None is ever sent, and they would pile up.
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     # Without TLS only loopback is allowed, and a proxy from the environment is not loopback.
     session.trust_env = urlsplit(url).scheme == "https"
     adapter = DeadlineAdapter(max_connections)

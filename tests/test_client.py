@@ -16,7 +16,9 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
@@ -114,8 +116,8 @@ def test_threads_share_no_more_connections_than_allowed() -> None:
     assert busy.most == 2
 
 
-@pytest.mark.parametrize("group_id", [0, -1, 2**63])
-def test_an_id_that_cannot_be_one_is_not_asked_for(group_id: int) -> None:
+@pytest.mark.parametrize("group_id", [0, -1, 2**63, True, 5.0, "5"])
+def test_an_id_that_cannot_be_one_is_not_asked_for(group_id: Any) -> None:
     with Vendor(well()) as server, make_client(server.url) as client:
         with pytest.raises(ValueError, match="between 1 and 9223372036854775807"):
             client.get_group(group_id)
@@ -153,15 +155,50 @@ def test_what_will_not_pass_is_not_tried_again(script: vendor.Script) -> None:
     assert len(server.received) == 1
 
 
-def test_the_pauses_between_attempts_grow() -> None:
-    with Vendor(reply(503)) as server, make_client(server.url, retries=2) as client:
+@pytest.mark.parametrize(("share", "pauses"), [(0.5, [0.25, 0.5, 1]), (1, [0.5, 1, 2])])
+def test_the_pauses_between_attempts_grow(
+    share: float, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        "random.uniform", lambda least, most: least + (most - least) * (2 * share - 1)
+    )
+    with Vendor(reply(503)) as server, make_client(server.url, retries=3) as client:
         with pytest.raises(ServiceUnavailable):
             client.get_group(5)
-    first, second = (
-        late - early for early, late in zip(server.times, server.times[1:], strict=False)
-    )
-    assert 0.25 <= first <= 0.7
-    assert 0.5 <= second <= 1.2
+    for wanted, (early, late) in zip(pauses, pairwise(server.times), strict=True):
+        assert wanted <= late - early < wanted + 5
+
+
+def test_a_shorter_retry_after_does_not_cut_a_longer_one_short() -> None:
+    def later(connection: vendor.Connection) -> None:
+        time.sleep(0.5)
+        reply(503, Retry_After="1")(connection)
+
+    with (
+        Vendor(reply(503, Retry_After="3"), later, well()) as server,
+        make_client(server.url, retries=1) as client,
+    ):
+        with ThreadPoolExecutor(2) as threads:
+            list(threads.map(client.ask, [5, 5]))
+        assert server.times[2] - server.times[0] >= 2.9
+
+
+def test_cookies_are_not_kept() -> None:
+    answer = envelope(group=vendor.GROUP)
+    with (
+        Vendor(reply(200, answer, Set_Cookie="a=b; Max-Age=9999")) as server,
+        make_client(server.url) as client,
+    ):
+        client.get_group(5)
+        client.get_group(5)
+        assert len(client._session.cookies) == 0
+    assert b"Cookie" not in b"".join(server.received)
+
+
+def test_a_credential_that_is_a_part_of_the_other_gives_none_of_it_away() -> None:
+    said = "hash abcdefgh, key cdef"
+    assert Credentials("cdef", "abcdefgh").redact(said) == "hash ***, key ***"
+    assert Credentials("abcdefgh", "cdef").redact(said) == "hash ***, key ***"
 
 
 def test_a_retry_after_in_two_minutes_is_the_last_that_is_waited_for() -> None:

@@ -34,6 +34,7 @@ def store(answers: Iterable[Answer | Absence]) -> dict[int, Outcome]:
     be missing. Raises DatabaseError; then nothing is written.
     """
     using = router.db_for_write(Group)
+    _drop_if_dead(connections[using])
     with _put_off_interrupts(), _turn(using):
         batch = Batch(using, answers)
         batch.apply()
@@ -45,6 +46,13 @@ def remove(groups: QuerySet[Group]) -> None:
     using = router.db_for_write(Group)
     with _turn(using):
         groups.using(using).delete()
+
+
+def _drop_if_dead(connection: BaseDatabaseWrapper) -> None:
+    """Let a connection be made anew that the server has closed, as while a vendor was slow."""
+    if not connection.in_atomic_block:
+        connection.errors_occurred = True  # Else it is not looked at.
+        connection.close_if_unusable_or_obsolete()
 
 
 @contextmanager
@@ -70,8 +78,8 @@ def _put_off_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, usual)
-    if was_interrupted:
-        raise KeyboardInterrupt
+        if was_interrupted:
+            raise KeyboardInterrupt
 
 
 @contextmanager

@@ -38,8 +38,9 @@ class FetchResult:
 
     Each group in the answers is counted once, as ``created``, ``changed`` or ``unchanged``;
     ``missing`` counts those that turned out to be no longer listed. ``failures`` has, by id, why
-    a group below the first one could not be fetched. The id of ``group`` can be another than the
-    one asked for, as in the sample on the vendor's page for get-group.
+    a group below the first one could not be fetched. ``others`` has, by the id that was asked
+    for, that of the group that was answered about where it is another, as in the sample on the
+    vendor's page for get-group; ``group`` is such a one if the first answer was.
     """
 
     group: Group
@@ -48,6 +49,7 @@ class FetchResult:
     unchanged: int
     missing: int
     failures: Mapping[int, IletimerkeziError] = field(default_factory=dict)
+    others: Mapping[int, int] = field(default_factory=dict)
 
 
 def get_client() -> IletimerkeziClient:
@@ -80,10 +82,10 @@ def fetch_group(
     An answer tells of a group and its direct subgroups (source: the vendor's page for get-group,
     which never says who the parent is). With ``recursive`` each of those is asked
     for too, and so on; ``depth`` is how many levels below the first group to ask for, and implies
-    ``recursive``. What is answered is stored in batches as it arrives, so that nothing is lost
-    when the fetch is interrupted. A ``client`` that is passed in stays open, so that several
-    fetches share its connections. ``report`` is called with the numbers of groups that were asked
-    for and that are known so far.
+    ``recursive``. What is answered is stored as it arrives, in batches of a few seconds at most; an
+    exception, Ctrl-C's included, stores what is waiting before it goes on. A ``client`` that is
+    passed in stays open, so that several fetches share its connections. ``report`` is called with
+    the numbers of groups that were asked for and that are known so far.
 
     Call it outside of a transaction: inside one nothing is stored for good until its end, and other
     writers of the mirror wait for that.
@@ -112,15 +114,15 @@ def fetch_group(
         if depth != 0 and (recursive or depth):
             _take_in(walk, ledger, report)
         ledger.store()
-    except Error:
-        raise
     except BaseException as error:
+        error.failures = ledger.failures  # type: ignore[attr-defined]  # for those who tell of it
         # Interrupted, or further groups would fail as well: keep what has been answered.
-        for answer in walk.arrived():
-            ledger.add(answer)
-        ledger.rescue(error)
+        if not isinstance(error, Error):
+            for answer in walk.arrived():
+                ledger.add(answer)
+            ledger.rescue(error)
         raise
-    return ledger.result(root.group.id)
+    return ledger.result(root)
 
 
 def _take_in(walk: Walk, ledger: _Ledger, report: Callable[[int, int], object] | None) -> None:
@@ -140,7 +142,8 @@ class _Ledger:
         self._weight = 0
         self._stored_at = monotonic()
         self._outcomes: dict[int, mirror.Outcome] = {}
-        self._failures: dict[int, IletimerkeziError] = {}
+        self._others: dict[int, int] = {}
+        self.failures: dict[int, IletimerkeziError] = {}
 
     def add(self, outcome: Answer | Failure) -> None:
         if isinstance(outcome, Answer):
@@ -150,10 +153,11 @@ class _Ledger:
                     outcome.asked_for,
                     outcome.group.id,
                 )
+                self._others[outcome.asked_for] = outcome.group.id
             self._waiting.append(outcome)
             self._weight += count_mentions(outcome.group)
             return
-        self._failures[outcome.asked_for] = outcome.error
+        self.failures[outcome.asked_for] = outcome.error
         if isinstance(outcome.error, GroupNotFound):
             self._waiting.append(_absence(outcome.asked_for, outcome.error))
 
@@ -169,24 +173,32 @@ class _Ledger:
 
     def rescue(self, reason: BaseException) -> None:
         """Store what is waiting, if that is possible, before ``reason`` ends the fetch."""
-        if isinstance(reason, IletimerkeziError):
-            reason.failures = self._failures
         try:
             self.store()
         except (Error, KeyboardInterrupt) as error:
             logger.exception("%s answers could not be stored.", len(self._waiting))
             reason.add_note(f"{len(self._waiting)} answers could not be stored: {error!r}")
 
-    def result(self, group_id: int) -> FetchResult:
+    def result(self, root: Answer) -> FetchResult:
         counts = Counter(self._outcomes.values())
         return FetchResult(
-            group=Group.objects.using(router.db_for_write(Group)).get(pk=group_id),
+            group=_mirrored(root),
             created=counts["created"],
             changed=counts["changed"],
             unchanged=counts["unchanged"],
             missing=counts["missing"],
-            failures=self._failures,
+            failures=self.failures,
+            others=self._others,
         )
+
+
+def _mirrored(answer: Answer) -> Group:
+    """Return the group of an answer as it is mirrored; as answered, if it was deleted meanwhile."""
+    told = answer.group
+    groups = Group.objects.using(router.db_for_write(Group))
+    return groups.filter(pk=told.id).first() or Group(
+        id=told.id, name=told.name, count=told.count, seen_at=answer.asked_at
+    )
 
 
 def _absence(group_id: int, error: IletimerkeziError) -> Absence:

@@ -11,6 +11,8 @@ from django.db import NotSupportedError, connection, connections
 from django.test.utils import CaptureQueriesContext, override_settings
 from django.utils import timezone
 
+from django_iletimerkezi import mirror
+from django_iletimerkezi.batch import Batch
 from django_iletimerkezi.mirror import Outcome, store
 from django_iletimerkezi.models import Group
 from django_iletimerkezi.names import sort_key
@@ -472,3 +474,48 @@ def test_a_database_with_an_old_character_set_does_not_garble_names() -> None:
         with connection.cursor() as cursor:
             cursor.execute(f"ALTER DATABASE {name} CHARACTER SET utf8mb4")
     assert Group.objects.get().name == "Şişli 📟"
+
+
+# SQLite has no server that could close a connection.
+DISMISSALS = {
+    "postgresql": [("SELECT pg_backend_pid()", "SELECT pg_terminate_backend(%s)")],
+    "mysql": [("SELECT CONNECTION_ID()", "KILL %s")],
+}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_connection_that_the_server_has_closed_is_made_anew() -> None:
+    answer(1, group(1))
+    for who, kill in DISMISSALS.get(connection.vendor, ()):
+        with connection.cursor() as cursor:
+            cursor.execute(who)
+            ours = cursor.fetchone()
+        other = connection.copy()
+        with other.cursor() as cursor:
+            cursor.execute(kill, ours)
+        other.close()
+    answer(2, group(1, 2))
+    assert links() == {1: None, 2: 1}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_sqlite_waits_a_minute_for_other_writers_and_no_longer_than_usual_afterwards(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def patience() -> object:
+        if connection.vendor != "sqlite":  # The others wait by their own rules.
+            return None
+        with connection.cursor() as cursor:
+            return cursor.execute("PRAGMA busy_timeout").fetchone()[0]
+
+    usual, inside = patience(), []
+
+    class Watched(Batch):
+        def apply(self) -> None:
+            inside.append(patience())
+            super().apply()
+
+    monkeypatch.setattr(mirror, "Batch", Watched)
+    answer(1, group(1))
+    assert inside == [60_000 if connection.vendor == "sqlite" else None]
+    assert patience() == usual

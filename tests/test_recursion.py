@@ -467,3 +467,94 @@ def test_an_interrupt_in_the_last_store_loses_nothing(monkeypatch: pytest.Monkey
         status, _out, err = fetch_by_command(server, "-r")
     assert (status, Group.objects.exclude(fetched_at=None).count()) == (130, 30)
     assert "What was answered is stored" in err
+
+
+def test_what_failed_before_ctrl_c_is_named() -> None:
+    class Interrupted(Walk):
+        def _take_back(self) -> Answer | Failure | None:
+            if self.done == 20:
+                raise KeyboardInterrupt
+            return super()._take_back()
+
+    with Forest(tree_of(400, 20)) as server, override_settings(**server.settings):
+        server.failing = {3: 500, 999: 463}
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(services, "Walk", Interrupted)
+            outcome = run("fetch_group", "999", "1", "-r")
+    assert outcome.status == 130
+    assert re.findall(r"Group (\d+):|(Stopped)", outcome.err) == [
+        ("999", ""),
+        ("3", ""),
+        ("", "Stopped"),
+    ]
+
+
+def test_what_failed_before_the_database_did_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(answers: object) -> None:
+        raise OperationalError("no")
+
+    monkeypatch.setattr(mirror, "store", refuse)
+    with Forest(tree_of(20, 19)) as server:
+        server.failing = {3: 500}
+        status, _out, err = fetch_by_command(server, "-r")
+    assert status == 1
+    assert re.findall(r"Group (\d+): (\w+)", err) == [("3", "iletimerkezi"), ("1", "The")]
+
+
+def test_an_interrupt_while_the_database_refuses_is_not_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    class Refusing(batch.Batch):
+        def save(self) -> dict[int, mirror.Outcome]:
+            signal.raise_signal(signal.SIGINT)
+            raise OperationalError
+
+    monkeypatch.setattr(mirror, "Batch", Refusing)
+    try:
+        with Forest({1: []}) as server, pytest.raises(KeyboardInterrupt):
+            fetch(server)
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+def test_answers_are_stored_every_few_seconds_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(services, "_BATCH_SECONDS", 0)
+    with Forest(tree_of(30, 5)) as server:
+        with CaptureQueriesContext(connection) as statements:
+            fetch(server)
+    written = [query for query in statements if "mirrorlock" in query["sql"]]
+    assert len(written) >= 29
+
+
+def test_a_group_that_is_deleted_while_it_is_fetched_is_told_as_it_was_answered() -> None:
+    with Forest(tree_of(30, 5)) as server, override_settings(**server.settings):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(services, "_BATCH_SECONDS", 0)
+            patch.setattr(services, "mirror", Tidied)
+            outcome = run("fetch_group", "1", "-r")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert outcome.out.startswith("Grup 1 (id 1, 1 contact)\nGroup 1: 30 created")
+    assert not Group.objects.filter(pk=1).exists()
+
+
+class Tidied:
+    """The mirror while somebody removes the first group from it."""
+
+    @staticmethod
+    def store(answers: Iterable[Answer | Absence]) -> dict[int, mirror.Outcome]:
+        outcomes = mirror.store(answers)
+        mirror.remove(Group.objects.filter(pk=1))
+        return outcomes
+
+
+def test_answers_about_other_groups_are_told_of() -> None:
+    class Alias(Forest):
+        def find(self, group_id: int) -> GroupDict | None:
+            return super().find({6: 60}.get(group_id, group_id))
+
+    with Alias({1: [6], 60: [61], 61: []}) as server:
+        assert fetch(server).others == {6: 60}
+        status, _out, err = fetch_by_command(server, "-r")
+    assert (status, err) == (0, "Asked for group 6, the vendor answered about group 60.\n")

@@ -16,7 +16,7 @@ from ...services import fetch_group, get_client
 from ..terminal import read_ids, write_line
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from ...client import IletimerkeziClient
     from ...services import FetchResult
@@ -62,46 +62,48 @@ class Command(BaseCommand):
         if options["depth"] is not None and options["depth"] < 0:
             raise CommandError(_("Not a depth: %s. It is 0 or more.") % options["depth"])
         self._options = options
+        self._failures: list[str] = []
         try:
             with get_client() as client:
-                failures = self._fetch_each(ids, client)
+                self._fetch_each(ids, client)
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from None
         except KeyboardInterrupt as error:
+            self._note_failures(getattr(error, "failures", {}))
             if getattr(error, "__notes__", None):
                 said = _("Stopped. The last answers are not stored: run the same command again.")
             else:
                 said = _(
                     "Stopped. What was answered is stored: run the same command again to go on."
                 )
-            raise CommandError(said, returncode=130) from None
-        if failures:
-            raise CommandError("\n".join(failures))
+            raise CommandError("\n".join([*self._failures, said]), returncode=130) from None
+        if self._failures:
+            raise CommandError("\n".join(self._failures))
 
     @property
     def _is_quiet(self) -> bool:
         return bool(self._options["verbosity"] == 0)
 
-    def _fetch_each(self, ids: list[int], client: IletimerkeziClient) -> list[str]:
-        """Fetch and print one group after the other; return a line for each that failed."""
-        fetched, failures = [], []
+    def _fetch_each(self, ids: list[int], client: IletimerkeziClient) -> None:
+        """Fetch and print one group after the other."""
+        fetched = []
         for group_id in ids:
             try:
                 result = self._fetch(group_id, client)
             except (IletimerkeziError, DatabaseRefusal) as error:
-                before = getattr(error, "failures", {})
-                failures += [describe_failure(pk, failure) for pk, failure in before.items()]
-                failures.append(describe_failure(group_id, error))
+                self._note_failures(getattr(error, "failures", {}) | {group_id: error})
                 continue
             fetched.append(result.group)
-            failures += [describe_failure(pk, error) for pk, error in result.failures.items()]
+            self._note_failures(result.failures)
             if not self._is_quiet:
-                self._warn_of_another(group_id, result.group)
+                self._warn_of_others(result.others)
             if not self._is_quiet and self._options["format"] == "tree":
                 self._print_tree(result)
         if self._options["format"] == "json":
             self._print_json(fetched)
-        return failures
+
+    def _note_failures(self, failures: Mapping[int, Exception]) -> None:
+        self._failures += [describe_failure(pk, error) for pk, error in failures.items()]
 
     def _fetch(self, group_id: int, client: IletimerkeziClient) -> FetchResult:
         with self._progress() as report:
@@ -130,10 +132,9 @@ class Command(BaseCommand):
 
             yield report
 
-    def _warn_of_another(self, group_id: int, group: Group) -> None:
-        if group.pk == group_id:
-            return
-        self.stderr.write(self.style.WARNING(describe_other(group_id, group.pk)))
+    def _warn_of_others(self, others: Mapping[int, int]) -> None:
+        for asked_for, answered in others.items():
+            self.stderr.write(self.style.WARNING(describe_other(asked_for, answered)))
 
     def _print_tree(self, result: FetchResult) -> None:
         rows, hidden = first_levels(result.group, _MOST_LINES)

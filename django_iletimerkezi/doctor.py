@@ -17,7 +17,14 @@ from django.utils.translation import gettext_lazy
 
 from .checks import check_settings
 from .conf import conf
-from .exceptions import ApiError, GroupNotFound, IletimerkeziError, ServiceUnavailable, Step
+from .exceptions import (
+    ApiError,
+    GroupNotFound,
+    IletimerkeziError,
+    MethodNotFound,
+    ServiceUnavailable,
+    Step,
+)
 from .models import Group, MirrorLock
 from .reports import describe_refusal
 from .services import get_client
@@ -97,11 +104,17 @@ def _examine_request(group_id: int) -> Iterator[Finding]:
     reached = STEPS.index(failed.step) if failed else len(STEPS)
     for number, step in enumerate(STEPS):
         if failed and number == reached:
-            yield Finding(str(_NAMES[step]), "no", _describe(failed, uses_proxy=uses_proxy))
+            yield Finding(_name(failed), "no", _describe(failed, uses_proxy=uses_proxy))
         elif number > reached:
             yield Finding(str(_NAMES[step]), "not tried")
         else:
             yield _passed(step, uses_proxy=uses_proxy, is_known=failure is None)
+
+
+def _name(failure: IletimerkeziError) -> str:
+    """Return what failed: of key and hash only an answer about the request tells."""
+    is_told = isinstance(failure, ApiError) and not isinstance(failure, MethodNotFound)
+    return _("answer") if failure.step == "answer" and not is_told else str(_NAMES[failure.step])
 
 
 def _passed(step: Step, *, uses_proxy: bool, is_known: bool) -> Finding:

@@ -71,9 +71,10 @@ def reason(outcome: Outcome) -> str:
 
 def assert_fails_at(step: str, outcome: Outcome, *, skipped: tuple[str, ...] = ()) -> None:
     """Assert that a step has a no, those after it were not tried, and all others went well."""
-    reached = STEPS.index(step)
-    expected = dict.fromkeys(["settings", *STEPS, "tables of the mirror"], "ok")
-    expected |= dict.fromkeys([*STEPS[reached + 1 :], *skipped], "not tried") | {step: "no"}
+    steps = [*STEPS[:-1], "answer"] if step == "answer" else STEPS
+    expected = dict.fromkeys(["settings", *steps, "tables of the mirror"], "ok")
+    untried = steps[steps.index(step) + 1 :]
+    expected |= dict.fromkeys([*untried, *skipped], "not tried") | {step: "no"}
     assert verdicts(outcome) == expected
     assert (outcome.status, outcome.err) == (1, "CommandError: 1 check failed.\n")
 
@@ -379,9 +380,23 @@ def test_a_proxy_that_does_not_go_for_the_host_is_none(
     ("script", "said"),
     [
         (reply(401, envelope(401, "Hatalı")), r"401 \(Hatalı\)\. .*fixed IP.*“Allow API access”"),
-        (reply(404, b"<h1>nginx"), r"404 \(Not Found\)\. .*: check ILETIMERKEZI_BASE_URL\.$"),
         (reply(400, envelope(400, "?")), r"newer release of django-iletimerkezi\.$"),
         (reply(200, envelope(422, "?")), r"422 \(\?\)\. Look this code up .* ask its support\.$"),
+    ],
+)
+def test_an_answer_about_the_request_is_one_about_key_and_hash(
+    script: vendor.Script, said: str
+) -> None:
+    with Vendor(script) as server:
+        outcome = examine(server.url)
+    assert_fails_at("key and hash", outcome, skipped=("TLS",))
+    assert re.search(said, reason(outcome))
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        (reply(404, b"<h1>nginx"), r"404 \(Not Found\)\. .*: check ILETIMERKEZI_BASE_URL\.$"),
         (reply(500, b"oops"), rf"answered 500 \(.*\)\. {SUPPORT}$"),
         (reply(429, Retry_After="300"), rf"Try again in 300 seconds\. {SUPPORT}$"),
         (reply(200, b"<html>"), rf"it is not JSON in UTF-8\. {OTHERS}$"),
@@ -395,7 +410,7 @@ def test_an_answer_that_proves_nothing(script: vendor.Script, said: str) -> None
     with Vendor(script) as server:
         timeout = 0.5 if script in (vendor.hang, vendor.drip_body) else 10
         outcome = examine(server.url, ILETIMERKEZI_TIMEOUT=timeout)
-    assert_fails_at("key and hash", outcome, skipped=("TLS",))
+    assert_fails_at("answer", outcome, skipped=("TLS",))
     assert re.search(said, reason(outcome))
 
 
@@ -411,7 +426,7 @@ def test_all_attempts_together_end_within_the_timeout(script: vendor.Script) -> 
     with Vendor(script) as server:
         outcome = examine(server.url, ILETIMERKEZI_RETRIES=100, ILETIMERKEZI_TIMEOUT=0.9)
         assert time.monotonic() - start < 2
-    assert_fails_at("key and hash", outcome, skipped=("TLS",))
+    assert_fails_at("answer", outcome, skipped=("TLS",))
 
 
 # Tables

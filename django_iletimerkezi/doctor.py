@@ -19,7 +19,6 @@ from .checks import check_settings
 from .conf import conf
 from .exceptions import (
     ApiError,
-    GroupNotFound,
     IletimerkeziError,
     MethodNotFound,
     ServiceUnavailable,
@@ -99,8 +98,7 @@ def _examine_request(group_id: int) -> Iterator[Finding]:
             client.ask(group_id, within=conf.timeout)
         except IletimerkeziError as error:
             failure = error
-    # An unknown group proves key and hash as well as a known one does.
-    failed = None if failure is None or isinstance(failure, GroupNotFound) else failure
+    failed = None if failure is None or _is_unknown_group(failure) else failure
     reached = STEPS.index(failed.step) if failed else len(STEPS)
     for number, step in enumerate(STEPS):
         if failed and number == reached:
@@ -109,6 +107,11 @@ def _examine_request(group_id: int) -> Iterator[Finding]:
             yield Finding(str(_NAMES[step]), "not tried")
         else:
             yield _passed(step, uses_proxy=uses_proxy, is_known=failure is None)
+
+
+def _is_unknown_group(failure: IletimerkeziError) -> bool:
+    """Tell whether only the group is not there, which proves key and hash as one that is does."""
+    return isinstance(failure, ApiError) and failure.code in (462, 463)
 
 
 def _name(failure: IletimerkeziError) -> str:

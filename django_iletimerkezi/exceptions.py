@@ -22,6 +22,9 @@ Step = Literal["environment", "name", "connection", "tls", "answer"]
 """The steps of a request, in order."""
 
 
+_NO_SUCH_GROUP = gettext_lazy("The account has no group with this id: look the id up in the panel.")
+
+
 class IletimerkeziError(Exception):
     """Anything that went wrong between this app and the vendor.
 
@@ -46,12 +49,15 @@ class ApiError(IletimerkeziError):
     error-code page. The codes of the subclasses are those of its page for get-group.
     """
 
-    advice: str | _StrPromise = ""
-
     def __init__(self, code: int, message: str) -> None:
         super().__init__(code, message)
         self.code = code
         self.message = message
+
+    @property
+    def advice(self) -> str | _StrPromise:
+        # 462: the id is empty, or not one of the account's. Source: the vendor's error-code page.
+        return _NO_SUCH_GROUP if self.code == 462 else ""
 
     def __str__(self) -> str:
         said = _("iletimerkezi answered %(code)s (%(message)s).") % {
@@ -98,7 +104,7 @@ class MethodNotFound(ApiError):
 class GroupNotFound(ApiError):
     """463: the account has no group with this id. Source: the vendor's page for get-group."""
 
-    advice = gettext_lazy("The account has no group with this id: look the id up in the panel.")
+    advice = _NO_SUCH_GROUP
 
 
 class ServiceUnavailable(IletimerkeziError):

@@ -23,6 +23,7 @@ from django_iletimerkezi.exceptions import (
 ALL = [
     IletimerkeziError("failed"),
     ApiError(422, "Doğrulanamadı"),
+    ApiError(462, "Grup id alanını boş bırakamazsınız."),
     BadRequest(400, "İstek çözümlenemedi"),
     AuthenticationFailed(401, "Üyelik bilgileri hatalı"),
     MethodNotFound(404, "API istek yapılan yönteme sahip değil"),
@@ -135,6 +136,12 @@ def test_a_server_error_without_a_message_says_so() -> None:
             463,
             "Böyle bir grup bulunamadı.",
             "iletimerkezi answered 463 (Böyle bir grup bulunamadı.). "
+            "The account has no group with this id: look the id up in the panel.",
+        ),
+        (
+            462,
+            "Grup id alanını boş bırakamazsınız.",
+            "iletimerkezi answered 462 (Grup id alanını boş bırakamazsınız.). "
             "The account has no group with this id: look the id up in the panel.",
         ),
         (422, "Doğrulanamadı", "iletimerkezi answered 422 (Doğrulanamadı)."),

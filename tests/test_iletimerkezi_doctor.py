@@ -100,6 +100,13 @@ def test_without_an_id_group_1_is_asked_for_and_need_not_exist(sandbox: Sandbox)
     assert (outcome.status, sandbox.asked) == (0, [1])
 
 
+def test_another_code_for_an_unknown_group_proves_key_and_hash_too() -> None:
+    with Vendor(reply(200, envelope(462, "Grup id alanını boş bırakamazsınız."))) as server:
+        outcome = examine(server.url)
+    assert "key and hash: there is no such group, which proves them just as well" in outcome.out
+    assert outcome.status == 0
+
+
 @pytest.mark.parametrize("text", ["0", "five", "\x1b[31m", "9" * 5000])
 def test_an_id_that_cannot_be_one_is_refused_before_anything_is_tried(text: str) -> None:
     outcome = run("iletimerkezi_doctor", text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from http.client import BadStatusLine, RemoteDisconnected
 from typing import TYPE_CHECKING, TypeVar
 
 import requests
@@ -57,10 +58,8 @@ def explain(error: Exception, host: str, seconds: float) -> IletimerkeziError:
     ``seconds`` is the timeout that the request had.
     """
     causes = tuple(_causes(error))
-    if _first(causes, _UNPACKING):
-        return UnexpectedResponse(_("The answer from %s cannot be decompressed.") % host)
-    if _first(causes, _HEADERS):
-        return UnexpectedResponse(_("The answer from %s has headers that make no sense.") % host)
+    if nonsense := _nonsense(causes):
+        return UnexpectedResponse(nonsense % host)
     if _first(causes, (urllib3.exceptions.ProxyError,)):
         return ServiceUnavailable(
             _("The proxy did not connect to %s: check HTTPS_PROXY in the environment.") % host,
@@ -101,6 +100,17 @@ def explain(error: Exception, host: str, seconds: float) -> IletimerkeziError:
     )
 
 
+def _nonsense(causes: tuple[BaseException, ...]) -> str:
+    """Return what is wrong with an answer from the host, for its name; empty if none came."""
+    if _first(causes, _UNPACKING):
+        return _("The answer from %s cannot be decompressed.")
+    if _first(causes, _HEADERS):
+        return _("The answer from %s has headers that make no sense.")
+    if any(_is_no_http(cause) for cause in causes) and _step(causes) == "answer":
+        return _("What answers at %s speaks no HTTP: check ILETIMERKEZI_BASE_URL.")
+    return ""
+
+
 def _untrusted(host: str, causes: tuple[BaseException, ...]) -> ServiceUnavailable:
     error = _first(causes, (ssl.SSLError,))
     said = getattr(error, "verify_message", None) or getattr(error, "reason", None) or "TLS"
@@ -136,6 +146,11 @@ def _step(causes: tuple[BaseException, ...]) -> Step:
 def _is_timeout(cause: BaseException) -> bool:
     # urllib3 derives the error for any connection that fails from that for one that takes too long.
     return isinstance(cause, _TIMEOUTS) and not isinstance(cause, _NO_CONNECTION)
+
+
+def _is_no_http(cause: BaseException) -> bool:
+    # http.client derives the error for a connection that ends without a byte from that for others.
+    return isinstance(cause, BadStatusLine) and not isinstance(cause, RemoteDisconnected)
 
 
 def _first(causes: tuple[BaseException, ...], types: tuple[type[_E], ...]) -> _E | None:

@@ -590,6 +590,14 @@ def test_a_server_without_tls_is_refused() -> None:
                 client.get_group(5)
 
 
+def test_what_speaks_no_http_is_not_asked_again() -> None:
+    with Vendor(vendor.speak_nonsense) as server:
+        with make_client(server.url, retries=2) as client:
+            with pytest.raises(UnexpectedResponse, match=r"127\S+ speaks no HTTP"):
+                client.get_group(5)
+        assert server.accepted == 1
+
+
 def test_a_handshake_that_drips_does_not_hold_the_caller() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
 

@@ -83,7 +83,10 @@ REFUSED = [
     (vendor.cut_off, r"The connection to 127\.0\.0\.1:\d+ broke \(IncompleteRead\)\.$"),
     (vendor.close, r"The connection to 127\.0\.0\.1:\d+ broke \(RemoteDisconnected\)\.$"),
     (vendor.reset, r"The connection to 127\.0\.0\.1:\d+ broke \(ConnectionResetError\)\.$"),
-    (vendor.speak_nonsense, r"The connection to 127\.0\.0\.1:\d+ broke \(BadStatusLine\)\.$"),
+    (
+        vendor.speak_nonsense,
+        r"What answers at 127\.0\.0\.1:\d+ speaks no HTTP: check ILETIMERKEZI_BASE_URL\.$",
+    ),
     (vendor.hang, r"127\.0\.0\.1:\d+ did not answer within 0\.5 seconds\.$"),
     (vendor.drip_headers, r"127\.0\.0\.1:\d+ did not answer within 0\.5 seconds\.$"),
     (vendor.drip_body, r"127\.0\.0\.1:\d+ did not answer within 0\.5 seconds\.$"),

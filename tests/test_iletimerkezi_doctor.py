@@ -344,6 +344,11 @@ NO_TUNNEL = rf"The proxy did not connect to {HOST}: check HTTPS_PROXY in the env
             "connection",
             rf"{HOST} did not answer within 0\.5 seconds\. Check HTTPS_PROXY in the environment\.",
         ),
+        (
+            vendor.speak_nonsense,
+            "connection",
+            rf"The connection to {HOST} broke \(\w+\)\. Check HTTPS_PROXY in the environment\.",
+        ),
         (connected, "TLS", rf"{HOST} did not answer within 0\.5 seconds\. {re.escape(NO_TLS)}"),
     ],
 )
@@ -407,6 +412,10 @@ def test_an_answer_about_the_request_is_one_about_key_and_hash(
         (reply(500, b"oops"), rf"answered 500 \(.*\)\. {SUPPORT}$"),
         (reply(429, Retry_After="300"), rf"Try again in 300 seconds\. {SUPPORT}$"),
         (reply(200, b"<html>"), rf"it is not JSON in UTF-8\. {OTHERS}$"),
+        (
+            vendor.speak_nonsense,
+            r"What answers at 127\S+ speaks no HTTP: check ILETIM\w+_BASE_URL\.$",
+        ),
         (reply(302, Location="/"), r"a redirect \(302\)[^.]*: check ILETIMERKEZI_BASE_URL\.$"),
         (vendor.close, rf"broke \(RemoteDisconnected\)\. {LATER}$"),
         (vendor.hang, rf"did not answer within 0\.5 seconds\. {LATER}$"),

@@ -157,7 +157,10 @@ def _advice(failure: IletimerkeziError, *, uses_proxy: bool) -> str:
         return _("Check ILETIMERKEZI_BASE_URL, and whether another answers in the vendor's place.")
     if failure.advice:
         return ""
-    return _("Look this code up in the vendor's documentation, or ask its support.")
+    return _(
+        "Look this code up in the vendor's documentation, or ask its support. If neither knows it, "
+        "another may answer in the vendor's place: check ILETIMERKEZI_BASE_URL."
+    )
 
 
 def _examine_tables() -> Finding:

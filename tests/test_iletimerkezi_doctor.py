@@ -39,6 +39,10 @@ INTERCEPTED = "If all of that is right, something in between opens secure connec
 NO_TLS = "Check host and port in ILETIMERKEZI_BASE_URL: what listens there may speak no TLS."
 LATER = "Try again later, or with a longer ILETIMERKEZI_TIMEOUT."
 OTHERS = "Check ILETIMERKEZI_BASE_URL, and whether another answers in the vendor's place."
+LOOK_UP = (
+    "Look this code up in the vendor's documentation, or ask its support. If neither knows it, "
+    "another may answer in the vendor's place: check ILETIMERKEZI_BASE_URL."
+)
 SUPPORT = "If it is so again later, ask the vendor's support."
 
 GOOD = {"ILETIMERKEZI_API_KEY": KEY, "ILETIMERKEZI_API_HASH": HASH, "ILETIMERKEZI_RETRIES": 0}
@@ -393,7 +397,8 @@ def test_a_proxy_that_does_not_go_for_the_host_is_none(
     [
         (reply(401, envelope(401, "Hatalı")), r"401 \(Hatalı\)\. .*fixed IP.*“Allow API access”"),
         (reply(400, envelope(400, "?")), r"newer release of django-iletimerkezi\.$"),
-        (reply(200, envelope(422, "?")), r"422 \(\?\)\. Look this code up .* ask its support\.$"),
+        (reply(200, envelope(422, "?")), rf"422 \(\?\)\. {LOOK_UP}$"),
+        (reply(403, b"<h1>nginx"), rf"403 \(Forbidden\)\. {LOOK_UP}$"),
     ],
 )
 def test_an_answer_about_the_request_is_one_about_key_and_hash(

@@ -51,8 +51,8 @@ _ADVICE: dict[Step, str | _StrPromise] = {
         "out to them."
     ),
     "tls": gettext_lazy(
-        "If all of that is right, something in between opens secure connections, such as a "
-        "company's proxy: put its authority into the file that REQUESTS_CA_BUNDLE names."
+        "If something in between opens secure connections, such as a company's proxy, "
+        "put its authority into the file that REQUESTS_CA_BUNDLE names."
     ),
     "answer": gettext_lazy("Try again later, or with a longer ILETIMERKEZI_TIMEOUT."),
 }

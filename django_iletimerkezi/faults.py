@@ -37,6 +37,9 @@ _STRANGER = gettext_lazy(
 )
 _OTHER_HOST = gettext_lazy("the certificate is for another host: check ILETIMERKEZI_BASE_URL")
 _NO_TLS = gettext_lazy("what answers there speaks no TLS: check ILETIMERKEZI_BASE_URL")
+_NO_BUNDLE = gettext_lazy(
+    "the file that REQUESTS_CA_BUNDLE names has no certificate that can be read"
+)
 
 _VERDICTS = {
     # OpenSSL's X509_V_ERR_... of the same numbers.
@@ -50,6 +53,8 @@ _VERDICTS = {
     64: _OTHER_HOST,
 }
 _REASONS = {"WRONG_VERSION_NUMBER": _NO_TLS}
+# The parts of OpenSSL that read files; what is wrong with a handshake is from the part SSL.
+_LIBRARIES = {"X509": _NO_BUNDLE, "PEM": _NO_BUNDLE}
 
 
 def explain(error: Exception, host: str, seconds: float) -> IletimerkeziError:
@@ -115,7 +120,8 @@ def _untrusted(host: str, causes: tuple[BaseException, ...]) -> ServiceUnavailab
     error = _first(causes, (ssl.SSLError,))
     said = getattr(error, "verify_message", None) or getattr(error, "reason", None) or "TLS"
     verdict = _VERDICTS.get(getattr(error, "verify_code", 0))
-    reason = verdict or _REASONS.get(said) or said
+    unread = _LIBRARIES.get(getattr(error, "library", ""))
+    reason = verdict or unread or _REASONS.get(said) or said
     return ServiceUnavailable(
         _("No secure connection to %(host)s: %(reason)s.") % {"host": host, "reason": reason},
         temporary=False,

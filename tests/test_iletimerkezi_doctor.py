@@ -35,7 +35,7 @@ FIREWALL = (
     "Check host and port in ILETIMERKEZI_BASE_URL, and whether a firewall lets this machine out "
     "to them."
 )
-INTERCEPTED = "If all of that is right, something in between opens secure connections"
+INTERCEPTED = "If something in between opens secure connections"
 NO_TLS = "Check host and port in ILETIMERKEZI_BASE_URL: what listens there may speak no TLS."
 LATER = "Try again later, or with a longer ILETIMERKEZI_TIMEOUT."
 OTHERS = "Check ILETIMERKEZI_BASE_URL, and whether another answers in the vendor's place."
@@ -278,7 +278,9 @@ def test_another_fault_of_tls_has_openssls_word(authority: trustme.CA) -> None:
     with Vendor(well(), tls=context) as server:
         outcome = examine(f"https://{server.host}/v1/")
     assert_fails_at("TLS", outcome)
-    assert re.match(r"TLS: No secure connection to 127\S+: [A-Z0-9_/]+\. If all", reason(outcome))
+    assert re.match(
+        rf"TLS: No secure connection to 127\S+: [A-Z0-9_/]+\. {INTERCEPTED}", reason(outcome)
+    )
 
 
 @pytest.fixture
@@ -308,6 +310,23 @@ def test_a_handshake_that_is_hung_up(before_tls: tuple[str, socket.socket]) -> N
     assert_fails_at("TLS", outcome)
     assert re.fullmatch(
         rf"TLS: The connection to {host} broke \(\w+\)\. {re.escape(NO_TLS)}", reason(outcome)
+    )
+
+
+@pytest.mark.parametrize("length", [0, 300])
+def test_a_bundle_without_a_whole_certificate(
+    length: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority, bundle = trustme.CA(), tmp_path / "ca.pem"
+    bundle.write_bytes(authority.cert_pem.bytes()[:length])
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
+    with serve(authority.issue_cert("127.0.0.1"), well()) as server:
+        host = server.host
+        outcome = examine(f"https://{host}/v1/")
+    assert_fails_at("TLS", outcome)
+    assert reason(outcome).startswith(
+        f"TLS: No secure connection to {host}: "
+        f"the file that REQUESTS_CA_BUNDLE names has no certificate that can be read. {INTERCEPTED}"
     )
 
 

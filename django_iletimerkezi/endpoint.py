@@ -8,7 +8,7 @@ from urllib.parse import SplitResult, urlsplit
 
 from django.utils.translation import gettext as _
 
-_HOST = re.compile(r"[\w.-]+|[0-9a-f:.]+")
+_PLACE = re.compile(r"([\w.-]+|\[[0-9a-f:.]+\])(:\d*)?")
 
 
 def base_url_flaw(url: str) -> str:
@@ -26,11 +26,11 @@ def base_url_flaw(url: str) -> str:
 def _split(url: str) -> SplitResult | None:
     try:
         parts = urlsplit(url)
-        host = (parts.hostname or "").encode("idna").decode()
+        place = parts.netloc.lower().encode("idna").decode()
         parts.port  # noqa: B018 - a property that raises if the port is no number
     except ValueError:
         return None
-    return parts if _HOST.fullmatch(host) else None
+    return parts if _PLACE.fullmatch(place) else None
 
 
 def _is_loopback(host: str) -> bool:

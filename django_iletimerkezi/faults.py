@@ -131,11 +131,11 @@ def _untrusted(host: str, causes: tuple[BaseException, ...]) -> ServiceUnavailab
 
 
 def _impossible(host: str, error: Exception) -> ServiceUnavailable:
-    """The request was not even tried: a bad proxy address, or no file of certificates."""
+    """The request was not even tried: a bad address, or no file of certificates."""
     return ServiceUnavailable(
         _(
-            "No request to %(host)s is possible (%(error)s): "
-            "check the proxy and the certificate bundle that the environment names."
+            "No request to %(host)s is possible (%(error)s): check ILETIMERKEZI_BASE_URL, "
+            "and in the environment the proxy and the certificate bundle."
         )
         % {"host": host, "error": type(error).__name__},
         temporary=False,

@@ -19,6 +19,8 @@ TLS = "must start with https:// because it receives the credentials"
         "https://örnek.example/v1/",
         "https://10.0.0.1/",
         "https://[2001:db8::1]/",
+        "https://[2001:DB8::1]:8443/v1/",
+        "HTTPS://API.iletimerkezi.com:/v1/",
     ],
 )
 def test_any_host_may_be_asked_over_tls(url: str) -> None:
@@ -72,6 +74,9 @@ def test_no_other_host_may_be_asked_without_tls(url: str) -> None:
         "file:///etc/passwd",
         "https://[::1/",
         "https://[nonsense]/",
+        "https://[v1.a]/",
+        "https://[::1]x:9/",
+        "http://[::1].example/",
         "https://api.iletimerkezi.com:port/",
         "https://api.iletimerkezi.com:99999/",
         "https://api..iletimerkezi.com/",

@@ -336,8 +336,14 @@ def test_a_bundle_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert_fails_at("environment", outcome)
     assert reason(outcome) == (
         "environment: No request to 127.0.0.1:9 is possible (OSError): "
-        "check the proxy and the certificate bundle that the environment names."
+        "check ILETIMERKEZI_BASE_URL, and in the environment the proxy and the certificate bundle."
     )
+
+
+def test_an_address_that_no_request_can_have() -> None:
+    outcome = examine("https://٣.example/")
+    assert_fails_at("environment", outcome)
+    assert "(InvalidURL): check ILETIMERKEZI_BASE_URL, and in the environment" in reason(outcome)
 
 
 # Proxies

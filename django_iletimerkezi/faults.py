@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import ssl
 from http.client import BadStatusLine, RemoteDisconnected
@@ -27,6 +28,9 @@ _NO_CONNECTION = (urllib3.exceptions.NewConnectionError, requests.ConnectTimeout
 _UNPACKING = (urllib3.exceptions.DecodeError, requests.exceptions.ContentDecodingError)
 _HEADERS = (urllib3.exceptions.InvalidHeader, requests.exceptions.InvalidHeader)
 _BROKEN_OFF = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
+
+# What http.client says of a proxy's answer, and nothing of what the proxy itself does.
+_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})\b")
 
 _STEPS: dict[str, Step] = {CONNECTION_NOTE: "connection", TLS_NOTE: "tls"}
 
@@ -67,9 +71,7 @@ def explain(error: Exception, host: str, seconds: float) -> IletimerkeziError:
         return UnexpectedResponse(nonsense % host)
     if _first(causes, (urllib3.exceptions.ProxyError,)):
         return ServiceUnavailable(
-            _("The proxy did not connect to %s: check HTTPS_PROXY in the environment.") % host,
-            hits_every_request=True,
-            step="connection",
+            _no_tunnel(host, causes), hits_every_request=True, step="connection"
         )
     if _first(causes, (socket.gaierror,)):
         return ServiceUnavailable(
@@ -114,6 +116,16 @@ def _nonsense(causes: tuple[BaseException, ...]) -> str:
     if any(_is_no_http(cause) for cause in causes) and _step(causes) == "answer":
         return _("What answers at %s speaks no HTTP: check ILETIMERKEZI_BASE_URL.")
     return ""
+
+
+def _no_tunnel(host: str, causes: tuple[BaseException, ...]) -> str:
+    answers = filter(None, (_TUNNEL.match(str(cause)) for cause in causes))
+    if answer := next(answers, None):
+        return _(
+            "The proxy did not connect to %(host)s, it answered %(status)s: "
+            "check HTTPS_PROXY in the environment."
+        ) % {"host": host, "status": answer[1]}
+    return _("The proxy did not connect to %s: check HTTPS_PROXY in the environment.") % host
 
 
 def _untrusted(host: str, causes: tuple[BaseException, ...]) -> ServiceUnavailable:

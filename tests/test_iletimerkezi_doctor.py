@@ -361,8 +361,8 @@ NO_TUNNEL = rf"The proxy did not connect to {HOST}: check HTTPS_PROXY in the env
 @pytest.mark.parametrize(
     ("script", "step", "said"),
     [
-        (reply(407), "connection", NO_TUNNEL),
-        (reply(403), "connection", NO_TUNNEL),
+        (reply(407), "connection", NO_TUNNEL.replace(":", ", it answered 407:")),
+        (reply(403), "connection", NO_TUNNEL.replace(":", ", it answered 403:")),
         (
             vendor.close,
             "connection",

@@ -182,7 +182,7 @@ class Group(models.Model):
         _("missing since"),
         null=True,
         blank=True,
-        help_text=_("When the vendor stopped listing this group."),
+        help_text=_("Time of the answer that no longer listed this group."),
     )
 
     objects = GroupQuerySet.as_manager()

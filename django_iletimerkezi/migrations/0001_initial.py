@@ -74,7 +74,7 @@ class Migration(migrations.Migration):
                     "missing_since",
                     models.DateTimeField(
                         blank=True,
-                        help_text="When the vendor stopped listing this group.",
+                        help_text="Time of the answer that no longer listed this group.",
                         null=True,
                         verbose_name="missing since",
                     ),

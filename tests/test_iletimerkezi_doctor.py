@@ -585,7 +585,7 @@ def test_the_doctor_speaks_turkish(sandbox: Sandbox) -> None:
     lines = outcome.out.splitlines()
     assert lines[0] == "tamam      ayarlar"
     assert lines[4] == "denenmedi  TLS: bu makineye http ile gidilirken kullanılmaz"
-    assert lines[5].startswith("hayır      anahtar ve hash: iletimerkezi 401 yanıtını verdi")
+    assert lines[5].startswith("hata       anahtar ve hash: iletimerkezi 401 yanıtını verdi")
     assert outcome.err == "CommandError: 1 kontrol başarısız.\n"
 
 
@@ -595,7 +595,7 @@ def test_a_terminal_without_unicode_gets_ascii(sandbox: Sandbox) -> None:
         with override_settings(LANGUAGE_CODE="tr", ILETIMERKEZI_API_HASH="wrong"):
             with pytest.raises(Exception, match="1 kontrol"):
                 call_command("iletimerkezi_doctor", stdout=stdout)
-        assert rb"hay\u0131r" in raw.getvalue()
+        assert rb"ba\u011flant\u0131" in raw.getvalue()
 
 
 def test_after_ctrl_c_there_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:

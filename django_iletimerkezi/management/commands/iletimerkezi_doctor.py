@@ -29,7 +29,7 @@ class Command(BaseCommand):
             metavar="ID",
             nargs="?",
             default="1",
-            help=_("id of the group to ask for (1); none of that id will do as well"),
+            help=_("id of the group to ask for (default: 1); it need not exist"),
         )
 
     def handle(self, *args: Any, **options: Any) -> None:

@@ -105,9 +105,12 @@ def test_a_database_of_the_oldest_release_upgrades_with_its_data(
     migrate(OLDEST)
     time = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
     parent: dict[str, Any] = {"id": 97101, "name": "İstanbul 📟", "count": 0, "parent_id": None}
+    # As names.py made them of the name then.
+    parent |= {"sort_key": "61727450665175640090128223", "search_key": "istanbul 📟"}
     parent |= {"seen_at": time, "fetched_at": time, "listed_at": time}
     parent |= {"placed_at": None, "missing_since": None}
     child: dict[str, Any] = {"id": 2**63 - 1, "name": "", "count": 2**62, "parent_id": 97101}
+    child |= {"sort_key": "", "search_key": ""}
     child |= {"seen_at": time, "fetched_at": None, "listed_at": None}
     child |= {"placed_at": time, "missing_since": time}
     old = historical_group(OLDEST)

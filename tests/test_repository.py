@@ -138,6 +138,8 @@ def test_the_workflow_has_the_databases_of_compose() -> None:
         name: (service["image"], service["environment"], service["ports"])
         for name, service in load("compose.yaml")["services"].items()
     }
+    # Without one the steps begin before a database listens.
+    assert all("--health-cmd " in service["options"] for service in services.values())
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
@@ -180,11 +182,27 @@ def test_a_release_publishes_what_was_built_and_tested_once() -> None:
     assert [step["env"] for step in checks] == [{"RELEASE_TAG": "${{ github.ref_name }}"}]
     assert (publish["needs"], publish["environment"]) == ("build", "pypi")
     assert not [step for step in publish["steps"] if "run" in step]
+    sent, received = artifact(build, "upload"), artifact(publish, "download")
+    assert (sent["name"], sent["path"]) == (received["name"], received["path"])
 
 
-def test_the_tests_run_each_week() -> None:
-    [schedule] = load(".github/workflows/tests.yml")[True]["schedule"]
+def artifact(job: dict[str, Any], direction: str) -> dict[str, str]:
+    """Return what the one step of a job is given that loads files up or down."""
+    action = f"actions/{direction}-artifact@"
+    [given] = [step["with"] for step in job["steps"] if action in step.get("uses", "")]
+    return dict(given)
+
+
+def test_the_tests_run_for_each_change_each_week_on_demand_and_for_a_release() -> None:
+    triggers = load(".github/workflows/tests.yml")[True]
+    [schedule] = triggers.pop("schedule")
     assert re.fullmatch(r"\d+ \d+ \* \* [0-6]", schedule["cron"])
+    assert triggers == {
+        "push": {"branches": ["main"]},
+        "pull_request": None,
+        "workflow_dispatch": None,
+        "workflow_call": None,
+    }
 
 
 def test_dependabot_looks_weekly_and_leaves_the_lowest_versions_alone() -> None:

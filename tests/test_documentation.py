@@ -17,8 +17,6 @@ from typing import Any
 import pytest
 from django.utils import translation
 
-from django_iletimerkezi import checks, exceptions
-from django_iletimerkezi.conf import Settings
 from django_iletimerkezi.testing import Sandbox
 
 from .documentation import Block, Outcome, Step, blocks, is_as_shown, perform, steps
@@ -329,20 +327,3 @@ def test_both_languages_have_the_same_pages_with_the_same_headings() -> None:
     )
     assert english == turkish
     assert outline(ROOT / "README.md") == outline(ROOT / "README.tr.md")
-
-
-@pytest.mark.parametrize("code", ["en", "tr"])
-def test_the_reference_names_all_that_there_is(code: str) -> None:
-    reference = {
-        path.stem: path.read_text(encoding="utf-8")
-        for path in (ROOT / "docs" / code).glob("*/*.md")
-    }
-    numbers = ["E001", "W001", *(number for number, _ in checks._HINTS.values())]
-    for number in numbers:
-        assert f"`{checks.TAG}.{number}`" in reference["checks"]
-    for name, member in vars(Settings).items():
-        if isinstance(member, property) and not name.startswith(("has", "is", "effective")):
-            assert f"`ILETIMERKEZI_{name.upper()}`" in reference["settings"]
-    for name, member in vars(exceptions).items():
-        if isinstance(member, type) and issubclass(member, exceptions.IletimerkeziError):
-            assert f"`{name}`" in reference["exceptions"]

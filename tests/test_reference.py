@@ -1,0 +1,134 @@
+"""Reference and READMEs tell of all that there is, and of nothing else."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from django.contrib import admin
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management import CommandParser, load_command_class
+from django.test import override_settings
+
+from django_iletimerkezi import checks, exceptions
+from django_iletimerkezi.conf import Settings, conf
+from django_iletimerkezi.models import Group
+
+ROOT = Path(__file__).parent.parent
+READMES = ["README.md", "README.tr.md"]
+NONE = {"en": "none", "tr": "yok"}
+
+both_languages = pytest.mark.parametrize("code", ["en", "tr"])
+
+
+def read(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def rows(page: str) -> list[list[str]]:
+    """Return the cells of all tables of a page, row by row, without the heads."""
+    tables = re.findall(r"^\|[-|]+\n((?:\|.+\n)+)", read(page), re.MULTILINE)
+    return [
+        [cell.strip() for cell in row.strip("|").split("|")]
+        for table in tables
+        for row in table.splitlines()
+    ]
+
+
+def numbers(text: str) -> list[str]:
+    return re.findall(r"\d+", text)
+
+
+def parser(command: str) -> CommandParser:
+    """Return a command's own parser, to which no option may be shortened."""
+    made = load_command_class("django_iletimerkezi", command)
+    return made.create_parser("manage.py", command, allow_abbrev=False)
+
+
+@both_languages
+def test_each_setting_has_its_default_and_its_range(code: str) -> None:
+    told = {row[0].strip("`"): row[1:] for row in rows(f"docs/{code}/reference/settings.md")}
+    attributes = {
+        f"ILETIMERKEZI_{name.upper()}": name
+        for name, member in vars(Settings).items()
+        if isinstance(member, property) and not name.startswith(("has", "is", "effective"))
+    }
+    assert told.keys() == attributes.keys()
+    for setting, (default, said) in told.items():
+        value = getattr(conf, attributes[setting])
+        assert default == (f"`{value}`" if value else NONE[code])
+        if isinstance(value, int):
+            with override_settings(**{setting: -1}), pytest.raises(ImproperlyConfigured) as refusal:
+                getattr(conf, attributes[setting])
+            assert numbers(said) == numbers(str(refusal.value)), setting
+
+
+@pytest.mark.parametrize(
+    ("page", "code_at", "error_at"),
+    [
+        *((f"docs/{code}/reference/exceptions.md", 0, 1) for code in ("en", "tr")),
+        *((page, 1, 0) for page in READMES),
+    ],
+)
+def test_each_code_has_its_error(page: str, code_at: int, error_at: int) -> None:
+    told = {
+        int(number): row[error_at].strip("`")
+        for row in rows(page)
+        for number in re.findall(r"\b\d{3}\b", row[code_at])
+    }
+    assert told == {code: type(exceptions.error_for(code, "")).__name__ for code in told}
+    assert exceptions._BY_CODE.keys() <= told.keys()
+
+
+@both_languages
+def test_each_error_is_told_of(code: str) -> None:
+    page = read(f"docs/{code}/reference/exceptions.md")
+    for name, member in vars(exceptions).items():
+        if isinstance(member, type) and issubclass(member, exceptions.IletimerkeziError):
+            assert f"`{name}`" in page
+
+
+@both_languages
+def test_each_check_has_its_id(code: str) -> None:
+    ids = ["W001", "E001", *(number for number, _hint in checks._HINTS.values())]
+    told = [row[0] for row in rows(f"docs/{code}/reference/checks.md")]
+    assert told == [f"`{checks.TAG}.{number}`" for number in ids]
+
+
+@both_languages
+def test_each_page_and_permission_of_the_admin_has_its_name(code: str) -> None:
+    page = read(f"docs/{code}/reference/admin.md")
+    urls = {url.name for url in admin.site._registry[Group].get_urls() if url.name}
+    # Django has one for adding, which nobody may.
+    assert set(re.findall(r"\b\w+_group_[a-z]+\b", page)) == urls - {f"{checks.TAG}_group_add"}
+    permissions = {f"{action}_group" for action in Group._meta.default_permissions}
+    permissions |= {codename for codename, _name in Group._meta.permissions}
+    assert set(re.findall(rf"`{checks.TAG}\.(\w+_group)`", page)) == permissions
+
+
+@both_languages
+def test_the_line_for_cron_has_a_command_that_there_is(code: str) -> None:
+    line = r"^[\d*]+ .* manage\.py (\w+) (.+)$"
+    [(name, arguments)] = re.findall(line, read(f"docs/{code}/how-to/schedule.md"), re.MULTILINE)
+    parser(name).parse_args(arguments.split())
+
+
+@pytest.mark.parametrize("page", READMES)
+def test_a_readme_names_options_that_there_are(page: str) -> None:
+    options = re.findall(r"(--\w+(?: \w+)?)`", read(page))
+    assert options
+    for option in options:
+        parser("fetch_group").parse_args(["5", *option.replace("N", "1").split()])
+
+
+@pytest.mark.parametrize("page", READMES)
+def test_a_readme_names_the_versions_of_the_classifiers(page: str) -> None:
+    classifiers = " ".join(tomllib.loads(read("pyproject.toml"))["project"]["classifiers"])
+    pythons, djangos = (
+        re.findall(rf"{what} :: (\d\.\d+)", classifiers) for what in ("Python", "Django")
+    )
+    line = r"(?m)^Python ([\d.]+)\D+([\d.]+), Django ([\d.]+)\D+([\d.]+),"
+    told = re.findall(line, read(page))
+    assert told == [(pythons[0], pythons[-1], djangos[0], djangos[-1])]

@@ -77,7 +77,7 @@ def examine(group_id: int) -> Iterator[Finding]:
     """Yield a finding for each check in turn, asking the vendor for one group on the way.
 
     The request, with the repetitions that the settings allow, takes ``ILETIMERKEZI_TIMEOUT``
-    seconds at most. Nothing is written.
+    seconds at most, and what the system's resolver takes. Nothing is written.
     """
     flaws = [f"{flaw.msg} {flaw.hint}" for flaw in check_settings()]
     for flaw in flaws:

@@ -170,14 +170,18 @@ def test_the_pauses_between_attempts_grow(
 
 
 def test_a_shorter_retry_after_does_not_cut_a_longer_one_short() -> None:
-    def later(connection: vendor.Connection) -> None:
+    both_are_there = threading.Barrier(2, timeout=30)
+
+    def first(connection: vendor.Connection) -> None:
+        both_are_there.wait()
+        reply(503, Retry_After="3")(connection)
+
+    def second(connection: vendor.Connection) -> None:
+        both_are_there.wait()
         time.sleep(0.5)
         reply(503, Retry_After="1")(connection)
 
-    with (
-        Vendor(reply(503, Retry_After="3"), later, well()) as server,
-        make_client(server.url, retries=1) as client,
-    ):
+    with Vendor(first, second, well()) as server, make_client(server.url, retries=1) as client:
         with ThreadPoolExecutor(2) as threads:
             list(threads.map(client.ask, [5, 5]))
         assert server.times[2] - server.times[0] >= 2.9

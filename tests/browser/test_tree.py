@@ -157,6 +157,52 @@ def test_what_was_open_below_long_levels_comes_back_too(
     expect(shown(page)).to_have_text(opened)
 
 
+def lose(page: Page, query: str, *, failing: bool) -> None:
+    """Load the page anew, and leave a request for rows without answer, or without rows in it."""
+
+    def answer(route: Route) -> None:
+        if failing:
+            route.fulfill(body='<main id="content">', content_type="text/html")
+
+    address = re.compile(re.escape(f"/rows/?{query}") + "$")
+    page.route(address, answer)
+    with page.expect_response(address) if failing else page.expect_request(address):
+        page.reload()
+    page.unroute(address)
+
+
+@pytest.mark.parametrize("query", ["parent=2", "parent=2&start=100"])
+@pytest.mark.parametrize("failing", [True, False])
+def test_what_was_open_survives_a_reload_that_did_not_get_it(
+    open_page: Open, transactional_db: None, query: str, failing: bool
+) -> None:
+    plant({1: None, 2: 1} | dict.fromkeys(range(10, 260), 2))
+    page = open_page(TREE)
+    toggle(page, "g000002").click()
+    page.get_by_role("link", name="More", exact=True).click()
+    expect(row(page, "g000110")).to_be_focused()
+    lose(page, query, failing=failing)
+    page.reload()
+    expect(row(page, "g000209")).to_be_visible()
+    expect(shown(page)).to_have_count(202)
+
+
+def test_what_was_not_got_back_is_closed_with_all_else(
+    open_page: Open, transactional_db: None
+) -> None:
+    plant({1: None, 2: 1} | dict.fromkeys(range(10, 260), 2))
+    page = open_page(TREE)
+    toggle(page, "g000002").click()
+    expect(row(page, "g000010")).to_be_visible()
+    lose(page, "parent=2", failing=True)
+    page.get_by_role("button", name="Collapse all").click()
+    asked = requests_for_rows(page)
+    page.reload()
+    toggle(page, "g000001").click()
+    expect(shown(page)).to_have_text(["g000001", "g000002"])
+    assert asked == []
+
+
 def test_all_that_was_opened_at_once_comes_back(open_page: Open, transactional_db: None) -> None:
     plant_tree(800, 20)
     page = open_page(TREE)

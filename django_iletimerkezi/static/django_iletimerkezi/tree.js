@@ -11,8 +11,8 @@
     let table;
     let body;
     let stateKey;
-    /* By id of what was opened how many hundreds of its subgroups are shown; less than 0 where it
-       has been closed since. */
+    /* By id of what was opened how many hundreds of its subgroups are shown, or were when the page
+       was left; less than 0 where it has been closed since. */
     let pages = {};
 
     const rows = () => Array.from(body.rows);
@@ -105,7 +105,7 @@
         }
         more.remove();
         insert(loaded);
-        pages[id] = (pages[id] || 1) + 1;
+        pages[id] = Math.max(pages[id] || 1, more.dataset.start / LEVEL + 1);
         refresh();
         return before.nextElementSibling || before;
     }
@@ -167,6 +167,9 @@
     }
 
     function collapseAll() {
+        for (const id of Object.keys(pages)) {
+            pages[id] = -Math.abs(pages[id]);
+        }
         for (const row of rows().filter(isOpen)) {
             mark(row, false);
             note(row, false);
@@ -210,32 +213,25 @@
 
     /* Open again, from the top down, what was open when the page was left. */
     async function restore() {
-        const wanted = pages;
-        pages = {};
-        for (const row of rows().filter(inside)) {
-            const number = wanted[row.dataset.id];
-            if (number < 0 && isOpen(row)) {
+        const isWanted = (row) => pages[row.dataset.id] > 0;
+        for (const row of rows().filter(isOpen)) {
+            if (pages[row.dataset.id] < 0) {
                 mark(row, false);
-                pages[row.dataset.id] = -1;
             }
         }
         refresh();
         const tried = new Set();
         for (;;) {
             const closed = rows().filter((row) => {
-                return wanted[row.dataset.id] > 0 && inside(row) && !tried.has(row.dataset.id);
+                return isWanted(row) && inside(row) && !isOpen(row) && !tried.has(row);
             });
             const more = rows().find((row) => {
-                const id = row.dataset.parent;
-                return row.dataset.start && (wanted[id] || 1) > (pages[id] || 1);
+                return row.dataset.start / LEVEL < pages[row.dataset.parent];
             });
             if (closed.length) {
                 await load(closed.filter((row) => !hasBelow(row)));
-                for (const row of closed.filter(hasBelow)) {
-                    mark(row, true);
-                    note(row, true);
-                }
-                closed.forEach((row) => tried.add(row.dataset.id));
+                closed.filter(hasBelow).filter(isWanted).forEach((row) => mark(row, true));
+                closed.forEach((row) => tried.add(row));
             } else if (more) {
                 await loadMore(more);
             } else {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 from django.contrib.auth.models import User
@@ -14,7 +15,7 @@ from django_iletimerkezi.services import fetch_group
 from django_iletimerkezi.testing import Sandbox
 
 from ..visitors import SEEN, plant, plant_tree
-from .conftest import Open
+from .conftest import PATIENCE, Open
 
 TREE = "django_iletimerkezi/group/"
 HOSTILE = "<script>alert('name')</script><img src=x onerror=alert(1)>\"' onmouseover=alert(2) x='"
@@ -227,7 +228,9 @@ def test_a_second_click_does_not_load_twice(open_page: Open, transactional_db: N
     page.route("**/rows/**", hold)
 
     def answer() -> None:
+        deadline = time.monotonic() + PATIENCE / 1000
         while not held:
+            assert time.monotonic() < deadline
             page.wait_for_timeout(10)
         while held:
             held.pop().continue_()

@@ -52,6 +52,27 @@ def requests_for_rows(page: Page) -> list[str]:
     return asked
 
 
+def hold(page: Page, times: int | None = None) -> list[Route]:
+    """Keep requests for rows from going on."""
+    held: list[Route] = []
+
+    def keep(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/rows/**", keep, times=times)
+    return held
+
+
+def answer(page: Page, held: list[Route]) -> None:
+    """Let requests go on that are held, or will be in a moment."""
+    deadline = time.monotonic() + PATIENCE / 1000
+    while not held:
+        assert time.monotonic() < deadline
+        page.wait_for_timeout(10)
+    while held:
+        held.pop().continue_()
+
+
 def test_a_person_logs_in_and_sees_the_tree_fully_open(
     open_page: Open, phone_book: Sandbox
 ) -> None:
@@ -220,28 +241,14 @@ def test_a_second_click_does_not_load_twice(open_page: Open, transactional_db: N
     )
     page = open_page(TREE)
     asked = requests_for_rows(page)
-    held: list[Route] = []
-
-    def hold(route: Route) -> None:
-        held.append(route)
-
-    page.route("**/rows/**", hold)
-
-    def answer() -> None:
-        deadline = time.monotonic() + PATIENCE / 1000
-        while not held:
-            assert time.monotonic() < deadline
-            page.wait_for_timeout(10)
-        while held:
-            held.pop().continue_()
-
+    held = hold(page)
     toggle(page, "g000001").dblclick()
     expect(row(page, "g000001")).to_have_attribute("aria-busy", "true")
-    answer()
+    answer(page, held)
     expect(row(page, "g000109")).to_be_visible()
     more = page.get_by_role("link", name="More", exact=True)
     more.dblclick()
-    answer()
+    answer(page, held)
     expect(row(page, "g000209")).to_be_visible()
     expect(more).to_have_count(1)
     assert len(asked) == 2
@@ -270,6 +277,27 @@ def test_all_is_closed_and_opened_as_far_as_a_page_bears(
     page.get_by_role("button", name="Collapse all").click()
     expect(shown(page)).to_have_text(["g000001"])
     expect(page.get_by_role("status")).to_have_text("")
+
+
+def test_what_opens_all_keeps_the_focus_and_opens_once_at_a_time(
+    open_page: Open, transactional_db: None
+) -> None:
+    plant_tree(300, 9)
+    page = open_page(TREE)
+    asked = requests_for_rows(page)
+    held = hold(page, times=1)
+    expand = page.get_by_role("button", name="Expand all")
+    expand.focus()
+    page.keyboard.press("Enter")
+    expect(row(page, "g000002")).to_have_attribute("aria-busy", "true")
+    expect(expand).to_be_focused()
+    expect(expand).to_have_attribute("aria-disabled", "true")
+    page.keyboard.press("Enter")
+    answer(page, held)
+    expect(shown(page)).to_have_count(300)
+    expect(expand).to_be_focused()
+    expect(expand).not_to_have_attribute("aria-disabled", "true")
+    assert len(asked) == len(set(asked))
 
 
 def test_the_tree_is_walked_by_keys_alone(open_page: Open, transactional_db: None) -> None:

@@ -384,8 +384,12 @@
         body.addEventListener("focusin", (event) => activate(event.target.closest("tr")));
         const expand = document.querySelector("[data-expand]");
         expand.addEventListener("click", () => {
-            expand.disabled = true;
-            expandAll().catch(() => location.reload()).finally(() => { expand.disabled = false; });
+            if (expand.hasAttribute("aria-disabled")) {
+                return;
+            }
+            expand.setAttribute("aria-disabled", "true"); // Disabled it would lose the focus.
+            expandAll().catch(() => location.reload())
+                .finally(() => expand.removeAttribute("aria-disabled"));
         });
         document.querySelector("[data-collapse]").addEventListener("click", collapseAll);
         expand.parentElement.hidden = false;

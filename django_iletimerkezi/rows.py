@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .models import Group
 
 _GROUP = """<tr data-id="{id}" data-level="{level}"{attributes}>
-{box}<th class="iletimerkezi-name">{toggle}{name}{missing}{path}</th>
+{box}<th class="iletimerkezi-name" aria-labelledby="{names}">{toggle}{name}{missing}{path}</th>
 <td class="iletimerkezi-number">{id}</td>
 <td class="iletimerkezi-number">{contacts}</td>
 <td class="iletimerkezi-number">{subgroups}</td>
@@ -42,7 +42,7 @@ _TOGGLE = (
     'aria-labelledby="iletimerkezi-subgroups g{id}"></a>'
 )
 _NAME = '<a id="g{id}" href="{url}"{popup}><bdi>{name}</bdi></a>'
-_MISSING = ' <span class="iletimerkezi-missing" title="{exact}">{text}</span>'
+_MISSING = ' <span id="m{id}" class="iletimerkezi-missing" title="{exact}">{text}</span>'
 _TIME = '<time datetime="{iso}" title="{exact}">{text}</time>'
 
 _NOTHING = SafeString("")
@@ -116,7 +116,8 @@ def _group(
             popup=format_html(' data-popup-opener="{}"', pk) if table.is_popup else _NOTHING,
             name=str(group),
         ),
-        missing=format_html(_MISSING, exact=exact(group.missing_since), text=missing)
+        names=f"g{pk} m{pk}" if group.missing_since else f"g{pk}",
+        missing=format_html(_MISSING, id=pk, exact=exact(group.missing_since), text=missing)
         if group.missing_since
         else _NOTHING,
         path=_path(row, table) if row.path else _NOTHING,

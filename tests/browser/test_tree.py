@@ -343,6 +343,20 @@ def test_the_tree_is_walked_by_keys_alone(open_page: Open, transactional_db: Non
     page.wait_for_url("**/1/change/*")
 
 
+@pytest.mark.parametrize("has_javascript", [True, False])
+def test_a_row_is_called_as_its_group(
+    open_page: Open, transactional_db: None, has_javascript: bool
+) -> None:
+    plant({1: None, 2: 1, 3: 1})
+    Group.objects.filter(pk__in=[1, 3]).update(missing_since=SEEN)
+    page = open_page(TREE, java_script_enabled=has_javascript)
+    for name in ("g000001 missing", "g000002", "g000003 missing"):
+        expect(page.get_by_role("rowheader", name=name, exact=True)).to_be_visible()
+        if has_javascript:
+            expect(page.get_by_role("row", name=name, exact=True)).to_be_visible()
+    expect(toggle(page, "g000001")).to_have_accessible_name("Subgroups: g000001")
+
+
 def test_a_search_shows_each_hit_with_its_path(open_page: Open, phone_book: Sandbox) -> None:
     page = open_page(TREE)
     page.locator("#searchbar").fill("KADIKOY")

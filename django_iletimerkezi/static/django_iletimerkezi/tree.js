@@ -264,6 +264,10 @@
     }
 
     function prepare(row) {
+        const names = row.querySelector("th").getAttribute("aria-labelledby");
+        if (names) {
+            row.setAttribute("aria-labelledby", names);
+        }
         row.setAttribute("role", "row");
         row.setAttribute("aria-level", level(row) + 1);
         row.tabIndex = -1;

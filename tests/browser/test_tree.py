@@ -357,6 +357,19 @@ def test_a_row_is_called_as_its_group(
     expect(toggle(page, "g000001")).to_have_accessible_name("Subgroups: g000001")
 
 
+def test_what_turns_out_to_have_nothing_below_is_no_longer_opened(
+    open_page: Open, transactional_db: None
+) -> None:
+    plant({1: 2, 2: 1, 3: None, 4: 3} | dict.fromkeys(range(10, 210)))
+    page = open_page(f"{TREE}?parent=1")
+    expect(toggle(page, "g000002")).to_have_attribute("aria-expanded", "false")
+    toggle(page, "g000002").focus()
+    page.keyboard.press("Enter")
+    expect(toggle(page, "g000002")).to_have_count(0)
+    expect(row(page, "g000002")).to_be_focused()
+    expect(row(page, "g000002")).not_to_have_attribute("aria-expanded", re.compile(".*"))
+
+
 def test_a_search_shows_each_hit_with_its_path(open_page: Open, phone_book: Sandbox) -> None:
     page = open_page(TREE)
     page.locator("#searchbar").fill("KADIKOY")

@@ -91,6 +91,19 @@
         } finally {
             parents.forEach((row) => row.removeAttribute("aria-busy"));
         }
+        parents.filter((row) => inside(row) && !hasBelow(row)).forEach(makeLeaf);
+    }
+
+    /* Of a row in a loop, or one whose subgroups have gone meanwhile. */
+    function makeLeaf(row) {
+        const toggle = row.querySelector(".iletimerkezi-toggle");
+        const hadFocus = toggle === document.activeElement;
+        toggle.remove();
+        delete row.dataset.inside;
+        row.removeAttribute("aria-expanded");
+        if (hadFocus) {
+            focus(row);
+        }
     }
 
     async function loadMore(more) {
@@ -122,8 +135,10 @@
         if (open && !hasBelow(row)) {
             await load([row]);
         }
-        mark(row, open);
-        note(row, open);
+        if (inside(row)) {
+            mark(row, open);
+            note(row, open);
+        }
         refresh();
     }
 
@@ -133,9 +148,8 @@
     }
 
     async function expandAll() {
-        const tried = new Set();
         for (;;) {
-            const closed = shown().filter((row) => inside(row) && !isOpen(row) && !tried.has(row));
+            const closed = shown().filter((row) => inside(row) && !isOpen(row));
             const batch = [];
             let room = Math.min(ROWS_AT_ONCE, MOST_ROWS - body.rows.length);
             for (const row of closed) {
@@ -149,12 +163,9 @@
             if (empty.length) {
                 await load(empty);
             }
-            for (const row of batch) {
-                tried.add(row);
-                if (hasBelow(row)) {
-                    mark(row, true);
-                    note(row, true);
-                }
+            for (const row of batch.filter(inside)) {
+                mark(row, true);
+                note(row, true);
             }
             refresh();
             if (!batch.length) {
@@ -220,18 +231,14 @@
             }
         }
         refresh();
-        const tried = new Set();
         for (;;) {
-            const closed = rows().filter((row) => {
-                return isWanted(row) && inside(row) && !isOpen(row) && !tried.has(row);
-            });
+            const closed = rows().filter((row) => isWanted(row) && inside(row) && !isOpen(row));
             const more = rows().find((row) => {
                 return row.dataset.start / LEVEL < pages[row.dataset.parent];
             });
             if (closed.length) {
                 await load(closed.filter((row) => !hasBelow(row)));
-                closed.filter(hasBelow).filter(isWanted).forEach((row) => mark(row, true));
-                closed.forEach((row) => tried.add(row));
+                closed.filter(inside).filter(isWanted).forEach((row) => mark(row, true));
             } else if (more) {
                 await loadMore(more);
             } else {

@@ -534,6 +534,30 @@ def test_narrow_screens_do_not_scroll_sideways(
     assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
+@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("path", ["", "1100/change/"])
+def test_headers_stand_over_their_columns(
+    open_page: Open, phone_book: Sandbox, path: str, width: int
+) -> None:
+    page = open_page(TREE + path, viewport={"width": width, "height": 700})
+    offsets = page.locator(".iletimerkezi-tree").evaluate("""table => {
+        const text = (node) => {
+            const range = document.createRange();
+            range.selectNodeContents(node);
+            return range.getBoundingClientRect();
+        };
+        const [name, ...others] = Array.from(table.tHead.rows[0].cells).slice(-5);
+        const cells = Array.from(table.tBodies[0].rows[0].cells).slice(-4);
+        const toggle = table.querySelector("a.iletimerkezi-toggle").getBoundingClientRect();
+        const ends = others.map((header, at) => {
+            const [above, below] = [text(header.querySelector("span")), text(cells[at])];
+            return at < 3 ? above.right - below.right : above.left - below.left;
+        });
+        return [text(name.querySelector("span")).left - toggle.left, ...ends];
+    }""")
+    assert [round(offset) for offset in offsets] == [0] * 5
+
+
 def test_right_to_left_pages_are_mirrored_and_so_are_the_keys(
     open_page: Open, phone_book: Sandbox
 ) -> None:

@@ -29,7 +29,7 @@ _GROUP = """<tr data-id="{id}" data-level="{level}"{attributes}>
 </tr>
 """
 _MORE = """<tr data-level="{level}" data-parent="{parent}" data-start="{start}">
-{box}<th class="iletimerkezi-name">{toggle}<a href="{url}" data-more>{text}</a></th>
+{box}<th class="iletimerkezi-name"><a href="{url}" data-more>{text}</a></th>
 <td></td><td></td><td></td><td></td>
 </tr>
 """
@@ -46,7 +46,6 @@ _MISSING = ' <span id="m{id}" class="iletimerkezi-missing" title="{exact}">{text
 _TIME = '<time datetime="{iso}" title="{exact}">{text}</time>'
 
 _NOTHING = SafeString("")
-_NO_TOGGLE = SafeString('<span class="iletimerkezi-toggle"></span>')
 _NO_BOX = SafeString("<td></td>")
 
 
@@ -89,7 +88,6 @@ def _group(
     pk = str(group.pk)
     toggle, subgroups = _NOTHING, localize(row.subgroups)
     if not table.is_flat:
-        toggle = _NO_TOGGLE
         if row.inside:
             toggle = format_html(_TOGGLE, url=table.tree_url(group.pk), id=pk)
     elif row.subgroups:
@@ -158,7 +156,6 @@ def _more(more: More, table: Table, text: str) -> SafeString:
         parent=str(more.parent_id),
         start=str(more.start),
         box=_NO_BOX if table.has_checkboxes else _NOTHING,
-        toggle=_NO_TOGGLE,
         url=f"{table.tree_url(more.parent_id)}&p={more.page}",
         text=text,
     )

@@ -558,6 +558,32 @@ def test_headers_stand_over_their_columns(
     assert [round(offset) for offset in offsets] == [0] * 5
 
 
+@pytest.mark.parametrize("locale", ["en", "ar"])
+def test_long_names_are_wrapped_beside_a_toggle_that_is_easily_hit(
+    open_page: Open, transactional_db: None, locale: str
+) -> None:
+    names = {2: "W" * 80, 3: "uzun bir ad " * 8, 4: "uzun bir ad " * 8}
+    plant({1: None, 2: 1, 3: 1, 4: 3, 5: 2}, names)
+    page = open_page(TREE, viewport={"width": 360, "height": 700}, locale=locale)
+    for pk in (2, 3, 4):
+        lines = page.locator(f"#g{pk}").evaluate("""link => {
+            const names = Array.from(link.firstChild.getClientRects());
+            return names.map((line) => [line.left, line.top, line.right, line.bottom]);
+        }""")
+        assert len(lines) > 1
+        edges = {line[0] if locale == "en" else line[2] for line in lines}
+        assert max(edges) - min(edges) < 1
+        if pk < 4:
+            box = page.locator(f'tr[data-id="{pk}"] .iletimerkezi-toggle').bounding_box()
+            assert box
+            assert min(box["width"], box["height"]) >= 24
+            assert lines[0][1] < box["y"] + box["height"] / 2 < lines[0][3]
+            if locale == "en":
+                assert box["x"] + box["width"] <= lines[0][0]
+            else:
+                assert box["x"] >= lines[0][2]
+
+
 def test_right_to_left_pages_are_mirrored_and_so_are_the_keys(
     open_page: Open, phone_book: Sandbox
 ) -> None:

@@ -585,6 +585,16 @@ def test_long_names_are_wrapped_beside_a_toggle_that_is_easily_hit(
                 assert box["x"] >= lines[0][2]
 
 
+def test_the_deepest_levels_are_numbered(open_page: Open, transactional_db: None) -> None:
+    plant({1: None} | {pk: pk - 1 for pk in range(2, 14)})
+    page = open_page(TREE)
+    for pk in range(1, 14):
+        number = f'"{pk}"' if pk > 10 else "none"
+        expect(page.locator(f'tr[data-id="{pk}"] th')).to_have_css(
+            "content", number, pseudo="before"
+        )
+
+
 def test_right_to_left_pages_are_mirrored_and_so_are_the_keys(
     open_page: Open, phone_book: Sandbox
 ) -> None:

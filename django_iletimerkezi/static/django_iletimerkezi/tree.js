@@ -6,6 +6,7 @@
     const ROWS_AT_ONCE = 400;
     const PARENTS_AT_ONCE = 50;
     const LEVEL = 100;
+    const NUMBERED = 10; // From this level on all are indented the same.
 
     const boxes = [];
     let table;
@@ -271,9 +272,13 @@
     }
 
     function prepare(row) {
-        const names = row.querySelector("th").getAttribute("aria-labelledby");
+        const header = row.querySelector("th");
+        const names = header.getAttribute("aria-labelledby");
         if (names) {
             row.setAttribute("aria-labelledby", names);
+        }
+        if (level(row) >= NUMBERED) {
+            header.dataset.number = level(row) + 1;
         }
         row.setAttribute("role", "row");
         row.setAttribute("aria-level", level(row) + 1);

@@ -225,6 +225,20 @@ def test_what_was_not_got_back_is_closed_with_all_else(
     assert asked == []
 
 
+def test_the_page_is_scrolled_to_where_it_was_left(open_page: Open, transactional_db: None) -> None:
+    plant({1: None, 2: 1} | dict.fromkeys(range(10, 260), 2))
+    page = open_page(TREE)
+    toggle(page, "g000002").click()
+    row(page, "g000099").scroll_into_view_if_needed()
+    held = hold(page, times=1)  # Until the browser has given up scrolling.
+    page.reload()
+    answer(page, held)
+    expect(row(page, "g000099")).to_be_in_viewport()
+    page.goto("/admin/")
+    page.go_back()
+    expect(row(page, "g000099")).to_be_in_viewport()
+
+
 def test_all_that_was_opened_at_once_comes_back(open_page: Open, transactional_db: None) -> None:
     plant_tree(800, 20)
     page = open_page(TREE)

@@ -409,7 +409,23 @@
         });
         document.querySelector("[data-collapse]").addEventListener("click", collapseAll);
         expand.parentElement.hidden = false;
-        restore().catch(refresh);
+        window.addEventListener("pagehide", () => {
+            try {
+                sessionStorage.setItem(`${stateKey} scrolled`, scrollY);
+            } catch {
+                // As in refresh.
+            }
+        });
+        restore().then(scrollBack).catch(refresh);
+    }
+
+    /* The browser has tried it before the rows were there. */
+    function scrollBack() {
+        const left = sessionStorage.getItem(`${stateKey} scrolled`);
+        const isNew = performance.getEntriesByType("navigation")[0].type === "navigate";
+        if (!isNew && left > scrollY) {
+            scrollTo(scrollX, left);
+        }
     }
 
     // Rows that are loaded later can be selected like others: Django's actions.js is given a list

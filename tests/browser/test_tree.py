@@ -52,14 +52,14 @@ def requests_for_rows(page: Page) -> list[str]:
     return asked
 
 
-def hold(page: Page, times: int | None = None) -> list[Route]:
-    """Keep requests for rows from going on."""
+def hold(page: Page, address: str = "**/rows/**", times: int | None = None) -> list[Route]:
+    """Keep requests from going on."""
     held: list[Route] = []
 
     def keep(route: Route) -> None:
         held.append(route)
 
-    page.route("**/rows/**", keep, times=times)
+    page.route(address, keep, times=times)
     return held
 
 
@@ -410,6 +410,33 @@ def test_a_group_is_fetched_and_appears(open_page: Open, sandbox: Sandbox) -> No
     assert sorted(sandbox.asked) == [1110, 1110, 1111, 1112, 1113, 1114]
     page.goto(f"/admin/{TREE}")
     expect(shown(page)).to_have_text(["İstanbul", "Beşiktaş", "Kadıköy", "Şişli", "Üsküdar"])
+
+
+@pytest.mark.parametrize("path", ["fetch/?group_id=1110", "1110/change/"])
+def test_two_clicks_fetch_once(open_page: Open, sandbox: Sandbox, path: str) -> None:
+    plant({1110: None})
+    page = open_page(TREE + path)
+    button = page.get_by_role("button", name="Fetch").first
+    box = button.bounding_box()
+    assert box
+    asked: list[Request] = []
+
+    def note(request: Request) -> None:
+        if request.method == "POST":
+            asked.append(request)
+
+    page.on("request", note)
+    held = hold(page, "**/fetch/**", times=1)
+    with page.expect_request("**/fetch/**"):
+        page.mouse.click(box["x"] + 5, box["y"] + 5)
+    page.mouse.click(box["x"] + 5, box["y"] + 5)
+    answer(page, held)
+    expect(page.locator(".messagelist li")).to_have_count(1)
+    assert len(asked) == 1
+    page.go_back()
+    button.click()
+    expect(page.locator(".messagelist li")).to_have_count(1)
+    assert len(asked) == 2
 
 
 def test_an_unknown_id_is_told_and_kept(open_page: Open, sandbox: Sandbox) -> None:

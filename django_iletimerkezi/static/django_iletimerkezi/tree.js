@@ -6,6 +6,7 @@
     const ROWS_AT_ONCE = 400;
     const PARENTS_AT_ONCE = 50;
     const LEVEL = 100;
+    const TWO_CLICKS = 5000; // Milliseconds.
     const NUMBERED = 10; // From this level on all are indented the same.
 
     const boxes = [];
@@ -428,6 +429,17 @@
         }
     }
 
+    /* Two clicks would fetch twice. Who stops a page may send its form again a little later. */
+    let sent = new WeakMap();
+
+    function sendOnce(event) {
+        if (event.timeStamp - sent.get(event.target) < TWO_CLICKS) {
+            event.preventDefault();
+        } else if (event.target.method === "post" && !event.defaultPrevented) {
+            sent.set(event.target, event.timeStamp);
+        }
+    }
+
     // Rows that are loaded later can be selected like others: Django's actions.js is given a list
     // that grows with them.
     const usual = window.Actions;
@@ -438,4 +450,6 @@
         };
     }
     document.addEventListener("DOMContentLoaded", start);
+    document.addEventListener("submit", sendOnce);
+    window.addEventListener("pageshow", () => { sent = new WeakMap(); });
 }

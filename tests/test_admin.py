@@ -186,6 +186,13 @@ def test_the_page_of_a_group_shows_path_fields_and_totals() -> None:
 
 
 @pytest.mark.usefixtures("groups")
+def test_contacts_are_added_up_exactly_whatever_the_vendor_says() -> None:
+    Group.objects.update(count=2**63 - 1)
+    page = text(visit("viewer").get(url("change", 1)))
+    assert f"Contacts in it and in all below it: {6 * (2**63 - 1)}" in page
+
+
+@pytest.mark.usefixtures("groups")
 def test_the_page_of_a_group_shows_its_subgroups_as_a_tree() -> None:
     answer = visit("viewer").get(url("change", 2))
     assert lines(answer) == ["5", "3-", ".4", ".6"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -11,11 +12,10 @@ from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
 from django.contrib.admin.views.main import ERROR_FLAG
 from django.core.exceptions import PermissionDenied
-from django.db import transaction
+from django.db import connections, transaction
 from django.http import HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
-from django.utils.decorators import method_decorator
 from django.utils.text import Truncator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -37,7 +37,7 @@ from .payload import read_id
 from .rows import Table, as_html
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from django.db.models import QuerySet
     from django.http import HttpRequest
@@ -50,6 +50,7 @@ else:
 _MOST_SELECTED = 500
 _LONGEST_NAME = 5000
 _LONGEST_QUERY = 200
+_FETCHING = {"fetch_selected", "fetch_selected_with_everything_below"}
 
 
 @admin.register(Group)
@@ -97,11 +98,15 @@ class GroupAdmin(ModelAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         wrap = self.admin_site.admin_view
-        return [
+        urls = [
             path("fetch/", wrap(self.fetch_view), name=self._url_name("fetch")),
             path("rows/", wrap(self.rows_view), name=self._url_name("rows")),
             *super().get_urls(),
         ]
+        for url in urls:
+            if url.name in {self._url_name("fetch"), self._url_name("changelist")}:
+                _do_without_transaction(url.callback)
+        return urls
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[TreeChangeList]:
         match = request.resolver_match
@@ -117,8 +122,6 @@ class GroupAdmin(ModelAdmin):
         # A regular expression that is none is an error of the database.
         return not lookup.endswith("regex") and super().lookup_allowed(lookup, value, request)
 
-    # Actions fetch, and that must not happen in one long transaction.
-    @method_decorator(transaction.non_atomic_requests)
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
@@ -210,7 +213,6 @@ class GroupAdmin(ModelAdmin):
 
     # Fetching.
 
-    @method_decorator(transaction.non_atomic_requests)
     def fetch_view(self, request: HttpRequest) -> HttpResponse:
         if not self.has_fetch_permission(request):
             raise PermissionDenied
@@ -272,7 +274,10 @@ class GroupAdmin(ModelAdmin):
         if said:
             self.message_user(request, said, messages.ERROR)
             return None
-        return super().response_action(request, queryset, *args, **kwargs)
+        if _FETCHING.intersection(request.POST.getlist("action")):
+            return super().response_action(request, queryset, *args, **kwargs)
+        with _atomic_as_requests():
+            return super().response_action(request, queryset, *args, **kwargs)
 
     # Deleting.
 
@@ -292,6 +297,22 @@ class GroupAdmin(ModelAdmin):
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Group]) -> None:
         mirror.remove(queryset)
+
+
+def _do_without_transaction(view: Callable[..., Any]) -> None:
+    """Keep a view that fetches out of one long transaction, whatever ATOMIC_REQUESTS says."""
+    for alias in connections:
+        transaction.non_atomic_requests(alias)(view)
+
+
+@contextmanager
+def _atomic_as_requests() -> Iterator[None]:
+    """Do what ATOMIC_REQUESTS asks for within a view that does without."""
+    with ExitStack() as stack:
+        for alias, settings in connections.settings.items():
+            if settings["ATOMIC_REQUESTS"]:
+                stack.enter_context(transaction.atomic(alias))
+        yield
 
 
 def _is_id(text: str) -> bool:

@@ -6,7 +6,7 @@ from contextlib import suppress
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
 from django.core.exceptions import EmptyResultSet
@@ -34,6 +34,7 @@ START_VAR = "start"
 OUR_VARS = (PARENT_VAR, START_VAR)
 _MOST_WORDS = 20
 MOST_PARENTS = 50
+_LONGEST_QUERY = 3000
 
 
 def search(groups: QuerySet[Group], term: str) -> QuerySet[Group]:
@@ -117,7 +118,7 @@ class TreeChangeList(ChangeList):
     """``rows`` is what the page shows; ``path`` leads to the group at which the tree starts."""
 
     queryset: GroupQuerySet
-    path: tuple[Group | None, ...] = ()
+    path: tuple[tree.Part, ...] = ()
     parent_id: int | None = None
 
     def get_filters_params(self, params: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -138,6 +139,10 @@ class TreeChangeList(ChangeList):
         return groups
 
     def get_results(self, request: HttpRequest) -> None:
+        if len(request.META.get("QUERY_STRING", "")) > _LONGEST_QUERY:
+            # Each link of the page has it.
+            messages.error(request, _("That is too long to be searched for."))
+            raise IncorrectLookupParameters
         if self.query:
             super().get_results(request)
             found = tree.rows(self.result_list)

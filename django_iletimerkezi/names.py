@@ -67,7 +67,7 @@ def visible(text: str) -> str:
     )
 
 
-def label(name: str) -> str:
+def label(name: str, length: int = LABEL_LENGTH) -> str:
     """Return what stands for a name on a page: one short line in which all can be seen."""
-    text = visible(name[: LABEL_LENGTH + 1].strip())
-    return text if len(text) <= LABEL_LENGTH else text[: LABEL_LENGTH - 1] + "…"
+    text = visible(name[: length + 1].strip())
+    return text if len(text) <= length else text[: length - 1] + "…"

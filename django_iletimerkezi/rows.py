@@ -138,15 +138,11 @@ def _attributes(row: Row, table: Table) -> SafeString:
 
 def _path(row: Row, table: Table) -> SafeString:
     parts = format_html_join(
-        " › ", "{}", ((_part(group, table),) for group in (*row.path, row.group))
+        " › ",
+        '<a href="{}"><bdi>{}</bdi></a>',
+        ((table.group_url(part.group), part.text) for part in row.path),
     )
     return format_html('\n<div class="iletimerkezi-path">{}</div>', parts)
-
-
-def _part(group: Group | None, table: Table) -> str:
-    if group is None:
-        return "…"
-    return format_html('<a href="{}"><bdi>{}</bdi></a>', table.group_url(group), str(group))
 
 
 def _more(more: More, table: Table, text: str) -> SafeString:

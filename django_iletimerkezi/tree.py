@@ -15,6 +15,7 @@ from django.utils import timezone
 from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 
+from . import names
 from .models import Group
 
 if TYPE_CHECKING:
@@ -28,11 +29,19 @@ LEVEL = 100
 """How many subgroups of a group are shown at a time."""
 WHOLE = 200
 """Up to so many groups a tree is shown fully open."""
-ANSWER = 500
+ANSWER = 250
 """About how many rows one answer has at most when it opens several groups."""
 
 _LONGEST_PATH = 6
+_LONGEST_PART = 40
 _HALF = 2**32
+
+
+class Part(NamedTuple):
+    """Of a path: a group, and the text that stands for it."""
+
+    group: Group
+    text: str
 
 
 @dataclass(slots=True)
@@ -44,8 +53,7 @@ class Row:
     inside: int
     level: int = 0
     is_open: bool = False
-    path: tuple[Group | None, ...] = ()
-    """The groups above; None for those that were left out of a long one."""
+    path: tuple[Part, ...] = ()
 
 
 class More(NamedTuple):
@@ -190,11 +198,18 @@ def add_paths(found: Collection[Row], using: str) -> None:
     """Give each row its path, with one query for them all."""
     paths = Group.objects.using(using).paths([row.group.pk for row in found])
     for row in found:
-        row.path = shortened(paths.get(row.group.pk, [])[:-1])
+        if above := paths.get(row.group.pk, [])[:-1]:
+            row.path = (*shortened(above), part(row.group))
 
 
-def shortened(path: Sequence[Group]) -> tuple[Group | None, ...]:
-    """Return a path of bearable length; None stands for what was left out."""
+def shortened(path: Sequence[Group]) -> tuple[Part, ...]:
+    """Return a path of bearable length, in which the last that is left out stands for all such."""
     if len(path) <= _LONGEST_PATH:
-        return tuple(path)
-    return (path[0], None, *path[2 - _LONGEST_PATH :])
+        return tuple(map(part, path))
+    *_left_out, last = path[1 : 2 - _LONGEST_PATH]
+    return (part(path[0]), Part(last, "…"), *map(part, path[2 - _LONGEST_PATH :]))
+
+
+def part(group: Group) -> Part:
+    """Return a group with its name, which is shorter than elsewhere."""
+    return Part(group, names.label(group.name, _LONGEST_PART) or str(group.pk))

@@ -19,7 +19,7 @@ from django.utils.translation import gettext_lazy as _
 from . import tree
 from .models import Group
 from .names import search_key
-from .payload import read_id
+from .payload import BIGGEST, read_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,6 +59,13 @@ def read_ids(term: str) -> list[int]:
 
 def _words(term: str) -> list[str]:
     return list(dict.fromkeys(search_key(term).split()))[:_MOST_WORDS]
+
+
+def _can_be_asked(param: object) -> bool:
+    """Return whether each database takes this value in a statement."""
+    if isinstance(param, str):
+        return "\0" not in param
+    return not isinstance(param, int) or abs(param) <= BIGGEST
 
 
 class PresenceFilter(admin.SimpleListFilter):
@@ -130,13 +137,15 @@ class TreeChangeList(ChangeList):
         if not groups.query.where:
             return groups
         try:
-            groups.query.sql_with_params()
+            _sql, params = groups.query.get_compiler(groups.db).as_sql()
         except EmptyResultSet:
             return groups
         except Exception as error:
             # As Django does with what it finds out before the statement is written.
             raise IncorrectLookupParameters(error) from error
         return groups
+        if not all(map(_can_be_asked, params)):
+            raise IncorrectLookupParameters
 
     def get_results(self, request: HttpRequest) -> None:
         if len(request.META.get("QUERY_STRING", "")) > _LONGEST_QUERY:

@@ -202,9 +202,10 @@ class TreeChangeList(ChangeList):
         return tree.arrange(found)
 
     def _below(self, request: HttpRequest, parent_id: int) -> list[tree.Row | tree.More]:
-        everything = Group.objects.using(self.queryset.db)
-        self.path = tree.shortened(everything.paths([parent_id]).get(parent_id, []))
-        top = tree.rows(everything.filter(pk=parent_id), self.queryset)
+        self.path = tree.shortened(self.root_queryset.paths([parent_id]).get(parent_id, []))
+        top = tree.rows(self.root_queryset.filter(pk=parent_id), self.queryset)
+        for row in top:
+            row.is_found = not self.queryset.query.where or self.queryset.contains(row.group)
         found = self._page(request, self.queryset.filter(parent=parent_id), tree.LEVEL)
         return tree.arrange(
             [*top, *found, *tree.next_level(self.queryset, found)], paged=[parent_id]

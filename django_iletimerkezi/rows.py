@@ -105,7 +105,7 @@ def _group(
         id=pk,
         level=row.level,
         attributes=_attributes(row, table),
-        box=format_html(_BOX, id=pk) if table.has_checkboxes else _NOTHING,
+        box=_box(row, table),
         toggle=toggle,
         name=format_html(
             _NAME,
@@ -123,6 +123,12 @@ def _group(
         subgroups=subgroups,
         fetched=fetched,
     )
+
+
+def _box(row: Row, table: Table) -> SafeString:
+    if not table.has_checkboxes:
+        return _NOTHING
+    return format_html(_BOX, id=str(row.group.pk)) if row.is_found else _NO_BOX
 
 
 def _attributes(row: Row, table: Table) -> SafeString:

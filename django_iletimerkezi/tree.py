@@ -53,6 +53,8 @@ class Row:
     inside: int
     level: int = 0
     is_open: bool = False
+    is_found: bool = True
+    """Whether it is in the result, and not only what leads to it."""
     path: tuple[Part, ...] = ()
 
 

@@ -258,6 +258,18 @@ def test_counts_of_the_filters_can_be_shown(client: Client) -> None:
     assert "With subgroups (3) Without subgroups (3)" in page
 
 
+def test_a_group_that_does_not_pass_cannot_be_selected(client: Client) -> None:
+    plant(LINKS, ISTANBUL)
+    Group.objects.filter(pk__in=[3, 5]).update(missing_since=SEEN)
+    superuser = visit("superuser")
+    for parent, selectable in ((2, ["5", "3"]), (3, ["3"])):
+        page = ask(superuser, presence="missing", parent=parent).content.decode()
+        assert re.findall(r'name="_selected_action" value="(\d+)"', page) == selectable
+        assert not re.search(r"<tr data-id[^>]*>\s*<th", page)
+    page = ask(superuser, parent=2).content.decode()
+    assert 'name="_selected_action" value="2"' in page
+
+
 # Search
 
 

@@ -125,6 +125,7 @@ class TreeChangeList(ChangeList):
     """``rows`` is what the page shows; ``path`` leads to the group at which the tree starts."""
 
     queryset: GroupQuerySet
+    root_queryset: GroupQuerySet
     path: tuple[tree.Part, ...] = ()
     parent_id: int | None = None
 
@@ -143,9 +144,9 @@ class TreeChangeList(ChangeList):
         except Exception as error:
             # As Django does with what it finds out before the statement is written.
             raise IncorrectLookupParameters(error) from error
-        return groups
         if not all(map(_can_be_asked, params)):
             raise IncorrectLookupParameters
+        return groups
 
     def get_results(self, request: HttpRequest) -> None:
         if len(request.META.get("QUERY_STRING", "")) > _LONGEST_QUERY:
@@ -155,7 +156,7 @@ class TreeChangeList(ChangeList):
         if self.query:
             super().get_results(request)
             found = tree.rows(self.result_list)
-            tree.add_paths(found, self.queryset.db)
+            tree.add_paths(found, self.root_queryset)
             ids = read_ids(self.query)
             found.sort(key=lambda row: row.group.pk not in ids)
             self.rows: list[tree.Row | tree.More] = list(found)

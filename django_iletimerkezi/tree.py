@@ -88,7 +88,8 @@ def rows(groups: GroupQuerySet, within: GroupQuerySet | None = None) -> list[Row
     table = connection.ops.quote_name(Group._meta.db_table)
     numbers: dict[str, tuple[str, Iterable[Any]]] = {"subgroups": (table, ())}
     try:
-        chosen, params = groups.query.get_compiler(connection=connection).as_sql()
+        alone = groups.select_related(None).query  # Else names of columns would come twice.
+        chosen, params = alone.get_compiler(connection=connection).as_sql()
         if within is not None and within.query.where:
             result = within.order_by().values("id", "parent_id").query
             sql, result_params = result.get_compiler(connection=connection).as_sql()
@@ -196,9 +197,9 @@ def contacts(groups: GroupQuerySet) -> int:
     return int(sums["high"]) * _HALF + int(sums["low"])
 
 
-def add_paths(found: Collection[Row], using: str) -> None:
-    """Give each row its path, with one query for them all."""
-    paths = Group.objects.using(using).paths([row.group.pk for row in found])
+def add_paths(found: Collection[Row], groups: GroupQuerySet) -> None:
+    """Give each row its path among some groups, with one query for them all."""
+    paths = groups.paths([row.group.pk for row in found])
     for row in found:
         if above := paths.get(row.group.pk, [])[:-1]:
             row.path = (*shortened(above), part(row.group))

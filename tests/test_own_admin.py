@@ -9,6 +9,7 @@ import pytest
 from django.contrib.admin import AdminSite
 from django.contrib.admin.models import LogEntry
 from django.db import DatabaseError, connection, connections
+from django.db.models import Count
 from django.http import HttpRequest, HttpResponse
 from django.urls import path
 
@@ -19,8 +20,8 @@ from django_iletimerkezi.services import get_client
 from django_iletimerkezi.testing import Sandbox
 
 from .test_admin import act, fetch
-from .test_changelist import ISTANBUL, LINKS
-from .visitors import plant, visit
+from .test_changelist import ISTANBUL, LINKS, lines, text
+from .visitors import plant, url, visit
 
 pytestmark = pytest.mark.django_db
 
@@ -102,3 +103,71 @@ def test_other_actions_are_in_the_transaction_of_the_request(
     with pytest.raises(DatabaseError, match="locked"):
         act(client, "delete_selected", 1, post="yes")
     assert not LogEntry.objects.exists()
+
+
+# What an admin may set
+
+BELOW = ["?parent=2", "?q=i", "?presence=listed", "rows/?parent=2", "2/change/"]
+
+
+class WithParents(GroupAdmin):
+    list_select_related = ("parent",)
+
+
+@pytest.mark.usefixtures("groups")
+@pytest.mark.parametrize("page", ["", *BELOW])
+def test_parents_may_be_selected_together_with_groups(register: Register, page: str) -> None:
+    register(WithParents)
+    answer = visit("superuser").get(url("changelist") + page)
+    assert answer.status_code == 200
+    assert "3" in "".join(lines(answer))
+
+
+class Discreet(GroupAdmin):
+    def get_fields(self, request: HttpRequest, obj: Group | None = None) -> Any:
+        return [name for name in super().get_fields(request, obj) if name != "parent"]
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).exclude(name__in=["İstanbul", "Rehber"])
+
+
+@pytest.mark.usefixtures("groups")
+@pytest.mark.parametrize("page", ["", "?parent=3", "rows/?parent=1", "4/change/", *BELOW])
+def test_groups_that_are_not_for_all_are_nowhere(register: Register, page: str) -> None:
+    register(Discreet)
+    answer = visit("superuser").get(url("changelist") + page)
+    assert answer.status_code == 200
+    for name in ("İstanbul", "Rehber"):
+        assert name not in answer.content.decode()
+
+
+@pytest.mark.usefixtures("groups")
+def test_groups_that_are_not_for_all_are_not_counted(register: Register) -> None:
+    register(Discreet)
+    page = visit("superuser").get(url("change", 2))
+    assert f"Contacts in it and in all below it: {2 + 4 + 5 + 6}" in text(page)
+    assert lines(page) == ["5"]
+
+
+class Counted(GroupAdmin):
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).annotate(number=Count("children")).distinct()
+
+
+@pytest.mark.usefixtures("groups")
+@pytest.mark.parametrize("page", ["", "?presence=listed&parent=3", *BELOW])
+def test_groups_may_be_annotated(register: Register, page: str) -> None:
+    register(Counted)
+    answer = visit("superuser").get(url("changelist") + page)
+    assert answer.status_code == 200
+    assert lines(answer)
+
+
+class Adding(GroupAdmin):
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return True
+
+
+def test_who_allows_to_add_gets_django_s_page_for_it(register: Register) -> None:
+    register(Adding)
+    assert visit("superuser").get(url("add")).status_code == 200

@@ -168,7 +168,7 @@ def test_paths_are_found_with_one_query_and_long_ones_cut_in_the_middle(
     plant_tree(20, 1)
     rows = found(1, 3, 9, 20)
     with django_assert_num_queries(1):
-        tree.add_paths(rows, "default")
+        tree.add_paths(rows, Group.objects.all())
     assert [[(part.group.pk, part.text) for part in row.path] for row in rows] == [
         [],
         [(1, "g000001"), (2, "g000002"), (3, "g000003")],

@@ -108,3 +108,11 @@ def test_a_label_is_one_short_line() -> None:
     assert label("x" * LABEL_LENGTH) == "x" * LABEL_LENGTH
     assert label("\n" * 10**6) == ""
     assert len(label("x" + "\x00" * 10**6)) == LABEL_LENGTH
+
+
+@pytest.mark.parametrize(
+    "name", ["\u3164", "\u115f\u1160 \uffa0", "\u2800", "\u200d", "\u200c \u200d", "\ufe0f\u0301"]
+)
+def test_of_a_name_of_which_nothing_can_be_seen_there_is_no_label(name: str) -> None:
+    assert label(name) == ""
+    assert label(f"{name}a") == f"{name}a"

@@ -86,6 +86,11 @@ class GroupAdmin(ModelAdmin):
         js = ("admin/js/actions.js", "django_iletimerkezi/tree.js")  # In this order.
 
     # What people may do.
+    change_list_template = f"{_TEMPLATES}/change_list.html"
+    change_form_template = f"{_TEMPLATES}/change_form.html"
+    delete_confirmation_template = f"{_TEMPLATES}/delete_confirmation.html"
+    delete_selected_confirmation_template = f"{_TEMPLATES}/delete_selected_confirmation.html"
+
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
+from copy import copy
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -171,7 +172,15 @@ class TreeChangeList(ChangeList):
         self.result_list = [row.group for row in self.rows if isinstance(row, tree.Row)]
         if self.parent_id:
             # There is no action on all below a group: what would be "all" to it, is in sight.
-            self.result_count = len(self.result_list)
+            self.result_count = self.full_result_count = len(self.result_list)
+
+    @property
+    def counted(self) -> TreeChangeList:
+        """Return this list with the number of groups that are on all its pages."""
+        counted = copy(self)
+        if self.parent_id and self.multi_page:
+            counted.result_count = self.paginator.count + len(self.path[-1:])
+        return counted
 
     def read_parents(self) -> list[int]:
         """Return the ids in the query string, or refuse it."""

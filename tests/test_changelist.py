@@ -135,6 +135,15 @@ def test_under_a_group_there_is_no_more_to_select_than_what_is_shown(client: Cli
     assert 'class="question' not in page.content.decode()
 
 
+@pytest.mark.parametrize("page", [1, 3])
+def test_under_a_group_it_and_its_subgroups_on_all_pages_are_counted(page: int) -> None:
+    plant({1: None} | dict.fromkeys(range(10, 250), 1))
+    answer = ask(visit("superuser"), parent=1, p=page)
+    assert "241 contact groups" in text(answer)
+    assert "Show all" not in text(answer)
+    assert 'class="question' not in answer.content.decode()
+
+
 def test_a_group_that_is_not_there_has_no_tree(client: Client) -> None:
     plant({1: None})
     answer = text(ask(client, parent=404))

@@ -52,6 +52,7 @@ else:
 _MOST_SELECTED = 500
 _LONGEST_NAME = 5000
 _LONGEST_QUERY = 200
+_TEMPLATES = "admin/django_iletimerkezi/group"
 _UNSOUND = ("__regex", "__iregex", "__range")
 _FETCHING = {"fetch_selected", "fetch_selected_with_everything_below"}
 
@@ -99,7 +100,7 @@ class GroupAdmin(ModelAdmin):
         return False
 
     def has_fetch_permission(self, request: HttpRequest) -> bool:
-        may_fetch = request.user.has_perm(f"{self.opts.app_label}.fetch_group")
+        may_fetch = request.user.has_perm("django_iletimerkezi.fetch_group")
         return may_fetch and self.has_view_permission(request)
 
     # The tree.

@@ -11,7 +11,8 @@ from django.contrib.admin.models import LogEntry
 from django.db import DatabaseError, connection, connections
 from django.db.models import Count
 from django.http import HttpRequest, HttpResponse
-from django.urls import path
+from django.test.utils import isolate_apps
+from django.urls import path, reverse
 
 from django_iletimerkezi import fetching, mirror
 from django_iletimerkezi.admin import GroupAdmin
@@ -161,6 +162,50 @@ def test_groups_may_be_annotated(register: Register, page: str) -> None:
     answer = visit("superuser").get(url("changelist") + page)
     assert answer.status_code == 200
     assert lines(answer)
+
+
+@pytest.fixture
+def proxy() -> Iterator[type[Group]]:
+    """A model of the project's that has our table."""
+    with isolate_apps("tests"):
+
+        class Proxy(Group):
+            class Meta:
+                proxy = True
+                app_label = "auth"
+
+        yield Proxy
+
+
+@pytest.mark.usefixtures("groups")
+def test_a_proxy_model_has_the_same_pages(register: Register, proxy: type[Group]) -> None:
+    register(GroupAdmin, proxy)
+    client = visit("superuser")
+    pages = {
+        name: client.get(reverse(f"admin:auth_proxy_{name}", args=args)).content.decode()
+        for name, args in {"changelist": (), "change": (2,), "delete": (2,)}.items()
+    }
+    assert 'class="iletimerkezi-tree"' in pages["changelist"]
+    assert 'href="/admin/auth/proxy/fetch/"' in pages["changelist"]
+    assert 'formaction="/admin/auth/proxy/fetch/"' in pages["change"]
+    assert "This removes from the mirror only." in pages["delete"]
+    chosen = {"action": "delete_selected", "_selected_action": "2", "index": "0"}
+    asked = client.post(reverse("admin:auth_proxy_changelist"), chosen)
+    assert "This removes from the mirror only." in text(asked)
+
+
+@pytest.mark.usefixtures("groups")
+def test_the_permission_to_fetch_is_the_same_for_a_proxy_model(
+    register: Register, proxy: type[Group]
+) -> None:
+    class Open(GroupAdmin):
+        def has_view_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
+            return True
+
+    register(Open, proxy)
+    address = reverse("admin:auth_proxy_fetch")
+    assert visit("fetcher").get(address).status_code == 200
+    assert visit("viewer").get(address).status_code == 403
 
 
 class Adding(GroupAdmin):

@@ -59,7 +59,11 @@ _FETCHING = {"fetch_selected", "fetch_selected_with_everything_below"}
 
 @admin.register(Group)
 class GroupAdmin(ModelAdmin):
-    """Deleting removes from the mirror only, until the next fetch."""
+    """Deleting removes from the mirror only, until the next fetch.
+
+    The tree has its own columns, pages and search: ``list_display``, ``list_per_page`` and
+    ``search_fields`` of a subclass change nothing.
+    """
 
     list_display = ("name", "id", "count", "fetched_at")
     list_filter = (PresenceFilter, FetchedFilter, SubgroupsFilter)

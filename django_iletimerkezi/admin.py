@@ -262,7 +262,7 @@ class GroupAdmin(ModelAdmin):
 
     @admin.action(permissions=["fetch"], description=gettext_lazy("Fetch selected contact groups"))
     def fetch_selected(self, request: HttpRequest, queryset: QuerySet[Group]) -> None:
-        self._fetch(request, queryset.values_list("pk", flat=True), recursive=False)
+        self._fetch_selected(request, queryset, recursive=False)
 
     @admin.action(
         permissions=["fetch"],
@@ -271,7 +271,19 @@ class GroupAdmin(ModelAdmin):
     def fetch_selected_with_everything_below(
         self, request: HttpRequest, queryset: QuerySet[Group]
     ) -> None:
-        self._fetch(request, queryset.values_list("pk", flat=True), recursive=True)
+        self._fetch_selected(request, queryset, recursive=True)
+
+    def _fetch_selected(
+        self, request: HttpRequest, queryset: QuerySet[Group], *, recursive: bool
+    ) -> None:
+        ids = list(queryset.values_list("pk", flat=True))
+        if not ids:
+            said = _("Nothing that was selected is here any more. Nothing has been done.")
+            self.message_user(request, said, messages.WARNING)
+            return
+        if recursive:
+            ids = tree.uppermost(Group.objects.using(queryset.db), ids)
+        self._fetch(request, ids, recursive=recursive)
 
     def _fetch(self, request: HttpRequest, ids: Iterable[int], *, recursive: bool) -> list[Group]:
         def log(group: Group, said: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import timedelta
+from itertools import takewhile
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 from django.core.exceptions import EmptyResultSet
@@ -186,6 +187,19 @@ def arrange(found: Collection[Row], paged: Collection[int] = ()) -> list[Row | M
                 stack.append((More(pk, LEVEL, level + 1), level))
             stack += [(row, level + 1) for row in reversed(inside)]
     return arranged
+
+
+def uppermost(groups: GroupQuerySet, ids: Collection[int]) -> list[int]:
+    """Return the ids without those that are listed below others of them, with one query.
+
+    Who has the rest answered with everything below has them all.
+    """
+    kept: list[int] = []
+    for path in sorted(groups.paths(ids).values(), key=len):
+        listed = takewhile(lambda group: not group.missing_since, reversed(path))
+        if not any(group.pk in kept for group in listed):
+            kept.append(path[-1].pk)
+    return kept
 
 
 def contacts(groups: GroupQuerySet) -> int:

@@ -359,6 +359,33 @@ def test_selected_groups_are_fetched_and_what_was_done_is_summed_up(phone_book: 
 
 
 @pytest.mark.usefixtures("groups")
+def test_what_is_below_a_selected_group_is_asked_for_once(phone_book: Sandbox) -> None:
+    act(visit("fetcher"), "fetch_selected_with_everything_below", 3, 4, 6)
+    assert sorted(phone_book.asked) == [3, 4, 8]
+
+
+@pytest.mark.usefixtures("groups")
+@pytest.mark.parametrize("action", sorted(ACTIONS.keys() - {"delete_selected"}))
+def test_that_nothing_is_left_of_what_was_selected_is_told(
+    phone_book: Sandbox, action: str
+) -> None:
+    answer = act(visit("fetcher"), action, 77)
+    said = "Nothing that was selected is here any more. Nothing has been done."
+    assert messages(answer) == [("warning", said)]
+    assert phone_book.asked == []
+
+
+def test_of_many_answers_about_another_group_ten_are_told(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(dict.fromkeys(range(1, 14)))
+    monkeypatch.setattr(sandbox, "find", lambda group_id: {"id": 1, "name": "a", "count": 0})
+    told = messages(act(visit("fetcher"), "fetch_selected", *range(1, 14)))
+    assert [level for level, _said in told] == [*["warning"] * 11, "success"]
+    assert told[10][1] == "And 2 more answers were about other groups."
+
+
+@pytest.mark.usefixtures("groups")
 def test_what_would_fail_for_every_group_is_tried_and_told_once(phone_book: Sandbox) -> None:
     phone_book.key = "another"
     answer = act(visit("fetcher"), "fetch_selected", 2, 3, 4)

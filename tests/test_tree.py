@@ -162,6 +162,31 @@ def test_without_any_group_there_is_no_row() -> None:
     assert tree.rows(Group.objects.all(), Group.objects.filter(pk__in=[])) == []
 
 
+@pytest.mark.parametrize(
+    ("links", "missing", "ids", "kept"),
+    [
+        ({1: None, 2: 1, 3: 2, 4: None}, [], [1, 2, 3, 4], [1, 4]),
+        ({1: None, 2: 1, 3: 2}, [], [3, 1], [1]),
+        ({1: None, 2: 1, 3: 2}, [2], [1, 2, 3], [1, 2, 3]),
+        ({1: None, 2: 1, 3: 2}, [1], [1, 2, 3], [1, 2]),
+        ({1: 2, 2: 1, 3: 1}, [], [3, 2, 1], [2]),
+        ({1: 2, 2: 1, 3: 1}, [], [3, 2], [2]),
+        ({1: None}, [], [1, 77], [1]),
+    ],
+)
+def test_below_the_uppermost_groups_are_all_others_that_are_listed(
+    links: dict[int, int | None],
+    missing: list[int],
+    ids: list[int],
+    kept: list[int],
+    django_assert_num_queries: DjangoAssertNumQueries,
+) -> None:
+    plant(links)
+    Group.objects.filter(pk__in=missing).update(missing_since=timezone.now())
+    with django_assert_num_queries(1):
+        assert tree.uppermost(Group.objects.all(), ids) == kept
+
+
 def test_paths_are_found_with_one_query_and_long_ones_cut_in_the_middle(
     django_assert_num_queries: DjangoAssertNumQueries,
 ) -> None:

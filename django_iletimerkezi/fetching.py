@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .models import Group
     from .services import FetchResult
 
-_MOST_FAILURES = 10
+_MOST_TOLD = 10
 
 
 class FetchForm(forms.Form):
@@ -56,6 +56,7 @@ def fetch_and_tell(
     Returns the groups that were answered; ``log`` is called with each and with what was done.
     """
     results: list[FetchResult] = []
+    others: dict[int, int] = {}
     failures: dict[int, Exception] = {}
     try:
         with get_client() as client:
@@ -70,25 +71,35 @@ def fetch_and_tell(
                     continue
                 results.append(result)
                 failures |= result.failures
-                _tell_of_another(request, group_id, result.group)
+                if result.group.pk != group_id:
+                    others[group_id] = result.group.pk
                 log(result.group, _summary([result]))
     except ImproperlyConfigured as error:
         messages.error(request, str(error))
+    _tell_of_others(request, others)
     if results:
         messages.success(request, _summary(results))
     _tell_of_failures(request, failures)
     return [result.group for result in results]
 
 
-def _tell_of_another(request: HttpRequest, group_id: int, group: Group) -> None:
-    if group.pk != group_id:
-        messages.warning(request, describe_other(group_id, group.pk))
+def _tell_of_others(request: HttpRequest, others: Mapping[int, int]) -> None:
+    for group_id, answered in list(others.items())[:_MOST_TOLD]:
+        messages.warning(request, describe_other(group_id, answered))
+    left = len(others) - _MOST_TOLD
+    if left > 0:
+        said = ngettext(
+            "And %s more answer was about another group.",
+            "And %s more answers were about other groups.",
+            left,
+        )
+        messages.warning(request, said % left)
 
 
 def _tell_of_failures(request: HttpRequest, failures: Mapping[int, Exception]) -> None:
-    for group_id, error in list(failures.items())[:_MOST_FAILURES]:
+    for group_id, error in list(failures.items())[:_MOST_TOLD]:
         messages.error(request, describe_failure(group_id, error))
-    left = len(failures) - _MOST_FAILURES
+    left = len(failures) - _MOST_TOLD
     if left > 0:
         said = ngettext("And %s more group failed.", "And %s more groups failed.", left)
         messages.error(request, said % left)

@@ -86,16 +86,16 @@ class GroupAdmin(ModelAdmin):
     )
     readonly_fields = fields
 
-    class Media:
-        css: ClassVar = {"all": ("django_iletimerkezi/tree.css",)}
-        js = ("admin/js/actions.js", "django_iletimerkezi/tree.js")  # In this order.
-
-    # What people may do.
     change_list_template = f"{_TEMPLATES}/change_list.html"
     change_form_template = f"{_TEMPLATES}/change_form.html"
     delete_confirmation_template = f"{_TEMPLATES}/delete_confirmation.html"
     delete_selected_confirmation_template = f"{_TEMPLATES}/delete_selected_confirmation.html"
 
+    class Media:
+        css: ClassVar = {"all": ("django_iletimerkezi/tree.css",)}
+        js = ("admin/js/actions.js", "django_iletimerkezi/tree.js")  # In this order.
+
+    # What people may do.
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -205,6 +205,10 @@ class GroupAdmin(ModelAdmin):
         if group:
             group.all_seen = self.get_queryset(request)
         return cast("Group | None", group)
+
+    def get_form(self, *args: Any, **kwargs: Any) -> Any:
+        help_texts = {"count_with_all_below": _("Groups that are missing are not counted.")}
+        return super().get_form(*args, **{"help_texts": help_texts, **kwargs})
 
     @admin.display(description=gettext_lazy("name"))
     def shown_name(self, group: Group) -> str:

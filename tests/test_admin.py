@@ -179,6 +179,7 @@ def test_the_page_of_a_group_shows_path_fields_and_totals() -> None:
     assert "Rehber › Müşteriler › İstanbul" in shown
     assert "Contacts in it and in all below it: 7" in shown
     assert "Number of contacts: 3" in shown
+    assert "Groups that are missing are not counted." in shown
     missing = text(visit("superuser").get(url("change", 5)))
     assert "Contacts in it and in all below it: 0" in missing
     assert 'name="_save"' not in page.content.decode()

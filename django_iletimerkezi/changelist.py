@@ -12,7 +12,7 @@ from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
 from django.core.exceptions import EmptyResultSet
 from django.core.paginator import InvalidPage
-from django.db.models import Case, Exists, OuterRef, Q, When
+from django.db.models import Case, Count, Exists, OuterRef, Q, When
 from django.utils import timezone
 from django.utils.http import urlencode
 from django.utils.translation import gettext_lazy as _
@@ -199,11 +199,16 @@ class TreeChangeList(ChangeList):
         return urlencode(kept, doseq=True)
 
     def _top(self, request: HttpRequest) -> list[tree.Row | tree.More]:
-        self.result_count = self.queryset.count()
+        roots = tree.roots(self.queryset)
+        if self.queryset.query.where:
+            self.result_count, at_top = self.queryset.count(), None
+        else:
+            numbers = self.queryset.aggregate(
+                all=Count("pk"), top=Count("pk", filter=Q(parent=None))
+            )
+            self.result_count, at_top = numbers["all"], numbers["top"]
         is_whole = self.result_count <= tree.WHOLE
-        found = self._page(
-            request, tree.roots(self.queryset), tree.WHOLE if is_whole else tree.LEVEL
-        )
+        found = self._page(request, roots, tree.WHOLE if is_whole else tree.LEVEL, at_top)
         if is_whole:
             others = self.queryset.exclude(pk__in=[row.group.pk for row in found])
             found += tree.rows(others[: tree.WHOLE], self.queryset)
@@ -221,8 +226,12 @@ class TreeChangeList(ChangeList):
             [*top, *found, *tree.next_level(self.queryset, found)], paged=[parent_id]
         )
 
-    def _page(self, request: HttpRequest, groups: GroupQuerySet, size: int) -> list[tree.Row]:
+    def _page(
+        self, request: HttpRequest, groups: GroupQuerySet, size: int, number: int | None = None
+    ) -> list[tree.Row]:
         self.paginator = self.model_admin.get_paginator(request, groups, size)
+        if number is not None:
+            self.paginator.count = number
         self.multi_page = self.paginator.count > size
         if not self.multi_page:
             return tree.rows(groups[:size], self.queryset)

@@ -121,7 +121,8 @@ def _place(group: Group) -> tuple[str, int]:
 def roots(groups: GroupQuerySet) -> GroupQuerySet:
     """Return those whose parent is not among them."""
     if not groups.query.where:
-        return groups.filter(parent=None)
+        # PostgreSQL takes IS NULL for no order: the index has to be named as it is.
+        return groups.filter(parent=None).order_by("parent_id", *ORDER)
     return groups.filter(~Exists(groups.order_by().filter(pk=OuterRef("parent"))))
 
 

@@ -79,6 +79,12 @@ def test_the_roots_of_a_result_are_those_whose_parents_are_not_in_it() -> None:
     ]
 
 
+def test_the_roots_of_all_are_asked_for_in_the_order_of_the_index() -> None:
+    (siblings,) = Group._meta.indexes
+    assert tree.roots(Group.objects.all()).query.order_by == ("parent_id", *tree.ORDER)
+    assert siblings.fields == ["parent", "sort_key", "id"]
+
+
 def of_all(*ids: int) -> list[Row]:
     return tree.rows(Group.objects.filter(pk__in=ids))
 

@@ -12,7 +12,7 @@ from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
 from django.core.exceptions import EmptyResultSet
 from django.core.paginator import InvalidPage
-from django.db.models import Case, Count, Exists, OuterRef, Q, When
+from django.db.models import Case, Count, Q, When
 from django.utils import timezone
 from django.utils.http import urlencode
 from django.utils.translation import gettext_lazy as _
@@ -113,7 +113,8 @@ class SubgroupsFilter(admin.SimpleListFilter):
         return [("yes", _("With subgroups")), ("no", _("Without subgroups"))]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Group]) -> QuerySet[Group]:
-        has_any = Exists(Group.objects.using(queryset.db).filter(parent=OuterRef("pk")))
+        below = Group.objects.using(queryset.db).exclude(parent=None)
+        has_any = Q(pk__in=below.values("parent").distinct())
         match self.value():
             case "yes":
                 return queryset.filter(has_any)

@@ -240,6 +240,14 @@ def test_filters_leave_a_tree_of_what_passes(
     assert lines(ask(client, **query)) == found
 
 
+@pytest.mark.parametrize("wanted", ["yes", "no"])
+def test_subgroups_are_looked_for_once_and_not_for_each_group(client: Client, wanted: str) -> None:
+    plant(LINKS, ISTANBUL)
+    with CaptureQueriesContext(connection) as queries:
+        ask(client, subgroups=wanted)
+    assert max(query["sql"].count("EXISTS") for query in queries) == 1
+
+
 def test_under_a_filter_the_number_of_subgroups_is_still_that_of_all(client: Client) -> None:
     plant(LINKS, ISTANBUL)
     Group.objects.filter(pk__in=[3, 4]).update(missing_since=SEEN)

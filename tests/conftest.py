@@ -1,22 +1,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
-from django.conf import settings
-from django.test import override_settings
+from django.conf import settings as _settings
 
 from django_iletimerkezi.testing import Sandbox
 
 # The vendor itself is asked by make test-live alone.
 collect_ignore = ["live"]
 # These need a browser, and settings of their own: make test-browser.
-if settings.SETTINGS_MODULE != "tests.browser.settings":
+if _settings.SETTINGS_MODULE != "tests.browser.settings":
     collect_ignore.append("browser")
 
 
 @pytest.fixture
-def sandbox() -> Iterator[Sandbox]:
+def sandbox(settings: Any) -> Iterator[Sandbox]:
     """The well-behaved vendor, to which the settings point."""
-    with Sandbox() as sandbox, override_settings(**sandbox.settings):
+    with Sandbox() as sandbox:
+        for name, value in sandbox.settings.items():
+            setattr(settings, name, value)
         yield sandbox

@@ -520,14 +520,15 @@ BESIDE = {"superuser": 2, "viewer": 4}
 
 
 @pytest.mark.parametrize("total", [3, 300, 30_000])
-@pytest.mark.parametrize("person", BESIDE)
-def test_each_page_takes_the_same_few_queries_for_any_number_of_groups(
-    total: int, person: str
-) -> None:
+def test_each_page_takes_the_same_few_queries_for_any_number_of_groups(total: int) -> None:
     plant_tree(total, 20)
-    beside = BESIDE[person]
     ContentType.objects.get_for_model(Group)  # A process asks for it once.
-    assert {name: number - beside for name, number in measure(visit(person)).items()} == {
+    measured = {
+        person: {name: number - beside for name, number in measure(visit(person)).items()}
+        for person, beside in BESIDE.items()
+    }
+    assert measured["superuser"] == measured["viewer"]
+    assert measured["viewer"] == {
         "tree": 3,
         "below": 4,
         "level": 1,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -28,11 +29,16 @@ def manage(database: Path, *args: str, **environment: str) -> subprocess.Complet
     )
 
 
-@pytest.fixture
-def database(tmp_path: Path) -> Path:
-    path = tmp_path / "db.sqlite3"
+@pytest.fixture(scope="session")
+def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("migrated") / "db.sqlite3"
     assert manage(path, "migrate", "--verbosity", "0").stderr == ""
     return path
+
+
+@pytest.fixture
+def database(migrated: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copy(migrated, tmp_path))
 
 
 def test_without_credentials_the_sandbox_answers_and_one_line_says_so(database: Path) -> None:

@@ -88,6 +88,7 @@ class GroupAdmin(ModelAdmin):
 
     change_list_template = f"{_TEMPLATES}/change_list.html"
     change_form_template = f"{_TEMPLATES}/change_form.html"
+    object_history_template = f"{_TEMPLATES}/object_history.html"
     delete_confirmation_template = f"{_TEMPLATES}/delete_confirmation.html"
     delete_selected_confirmation_template = f"{_TEMPLATES}/delete_selected_confirmation.html"
 

@@ -38,7 +38,8 @@ class FetchForm(forms.Form):
         label=gettext_lazy("With everything below it"),
         help_text=gettext_lazy(
             "A large tree takes a while, and a web server may not wait so long. What was answered "
-            "until then is kept; “manage.py fetch_group ID --recursive” has the time."
+            "until then is kept, but for the last seconds; “manage.py fetch_group ID --recursive” "
+            "has the time."
         ),
         required=False,
     )
@@ -71,8 +72,7 @@ def fetch_and_tell(
                     continue
                 results.append(result)
                 failures |= result.failures
-                if result.group.pk != group_id:
-                    others[group_id] = result.group.pk
+                others |= result.others
                 log(result.group, _summary([result]))
     except ImproperlyConfigured as error:
         messages.error(request, str(error))

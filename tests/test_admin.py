@@ -376,6 +376,16 @@ def test_that_nothing_is_left_of_what_was_selected_is_told(
     assert phone_book.asked == []
 
 
+def test_an_answer_about_another_group_is_told_of_further_down_too(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    top = {"id": 1, "name": "a", "count": 0, "children": [{"id": 6, "name": "b", "count": 0}]}
+    groups = {1: top, 6: {"id": 60, "name": "c", "count": 0}}
+    monkeypatch.setattr(sandbox, "find", lambda group_id: groups.get(group_id, groups[6]))
+    told = messages(fetch(visit("fetcher"), group_id=1, recursive="on"))
+    assert told[0] == ("warning", "Asked for group 6, the vendor answered about group 60.")
+
+
 def test_of_many_answers_about_another_group_ten_are_told(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:

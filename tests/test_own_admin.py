@@ -183,8 +183,14 @@ def test_a_proxy_model_has_the_same_pages(register: Register, proxy: type[Group]
     client = visit("superuser")
     pages = {
         name: client.get(reverse(f"admin:auth_proxy_{name}", args=args)).content.decode()
-        for name, args in {"changelist": (), "change": (2,), "delete": (2,)}.items()
+        for name, args in {
+            "changelist": (),
+            "change": (2,),
+            "delete": (2,),
+            "history": (2,),
+        }.items()
     }
+    assert "tree.css" in pages["history"]
     assert 'class="iletimerkezi-tree"' in pages["changelist"]
     assert 'href="/admin/auth/proxy/fetch/"' in pages["changelist"]
     assert 'formaction="/admin/auth/proxy/fetch/"' in pages["change"]

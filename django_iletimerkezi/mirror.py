@@ -50,9 +50,9 @@ def remove(groups: QuerySet[Group]) -> None:
 
 def _drop_if_dead(connection: BaseDatabaseWrapper) -> None:
     """Let a connection be made anew that the server has closed, as while a vendor was slow."""
-    if not connection.in_atomic_block:
-        connection.errors_occurred = True  # Else it is not looked at.
-        connection.close_if_unusable_or_obsolete()
+    is_idle = connection.connection is not None and not connection.in_atomic_block
+    if is_idle and not connection.is_usable():
+        connection.close()
 
 
 @contextmanager

@@ -499,6 +499,19 @@ def test_a_connection_that_the_server_has_closed_is_made_anew() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("is_usable", [True, False])
+def test_only_a_connection_that_cannot_be_used_is_closed(
+    is_usable: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer(1, group(1))
+    closed: list[bool] = []
+    monkeypatch.setattr(connection, "is_usable", lambda: is_usable)
+    monkeypatch.setattr(connection, "close", lambda: closed.append(True))
+    answer(2, group(1))
+    assert closed == ([] if is_usable else [True])
+
+
+@pytest.mark.django_db(transaction=True)
 def test_sqlite_waits_a_minute_for_other_writers_and_no_longer_than_usual_afterwards(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

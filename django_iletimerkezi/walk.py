@@ -89,9 +89,7 @@ class Walk:
                     yield outcome
                     self._heard_at += monotonic() - left_at
         finally:
-            with suppress(Empty):
-                while True:
-                    self._tasks.get_nowait()
+            self._withdraw()
             for _thread in threads:
                 self._tasks.put(None)
 
@@ -179,13 +177,22 @@ class Walk:
         if self._in_vain < _ROUNDS_IN_VAIN * self._client.max_connections:
             return
         self._in_vain = 0
+        withdrawn = self._withdraw()  # So that it does not wait for more of the same.
         try:
             self._client.ask(self._root_id)
-        except ServiceUnavailable as error:
-            if not error.is_throttled:
+        except IletimerkeziError as error:
+            if isinstance(error, ServiceUnavailable) and not error.is_throttled:
                 raise
-        except IletimerkeziError:
-            return
+        for group_id in withdrawn:
+            self._tasks.put(group_id)
+
+    def _withdraw(self) -> list[int | None]:
+        """Take from the threads what none has begun."""
+        tasks = []
+        with suppress(Empty):
+            while True:
+                tasks.append(self._tasks.get_nowait())
+        return tasks
 
     def _note(self, group: GroupData, level: int) -> None:
         """Put a group and what is below it in the queue, unless it is there already or too deep."""

@@ -69,6 +69,7 @@ class Forest(Sandbox):
             return code, group
 
     def find(self, group_id: int) -> GroupDict | None:
+        group_id = self._aliases.get(group_id, group_id)
         children = self.list_of(group_id)
         if children is None:
             return None

@@ -22,7 +22,6 @@ from django_iletimerkezi.management.commands import fetch_group as command
 from django_iletimerkezi.models import Group
 from django_iletimerkezi.payload import Absence, Answer, GroupData
 from django_iletimerkezi.services import FetchResult, fetch_group
-from django_iletimerkezi.testing import GroupDict
 from django_iletimerkezi.walk import Failure, Walk
 
 from .commands import run
@@ -418,11 +417,7 @@ def test_a_child_that_is_listed_and_answers_463_counts_as_missing(
 
 
 def test_absence_is_learned_though_another_group_answers_in_place_of_the_first() -> None:
-    class Alias(Forest):
-        def find(self, group_id: int) -> GroupDict | None:
-            return super().find(1 if group_id == 99 else group_id)
-
-    with Alias({1: [2, 3], 2: [], 3: []}) as server:
+    with Forest({1: [2, 3], 2: [], 3: []}, aliases={99: 1}) as server:
         fetch(server, 99)
         server.list_of = {1: [2], 2: []}.get
         assert fetch(server, 99).missing == 1
@@ -483,16 +478,10 @@ def test_an_interrupt_in_the_last_store_loses_nothing(monkeypatch: pytest.Monkey
 
 
 def test_what_failed_before_ctrl_c_is_named() -> None:
-    class Interrupted(Walk):
-        def _take_back(self) -> Answer | Failure | None:
-            if self.done == 20:
-                raise KeyboardInterrupt
-            return super()._take_back()
-
     with Forest(tree_of(400, 20)) as server, override_settings(**server.settings):
         server.failing = {3: 500, 999: 463}
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(services, "Walk", Interrupted)
+            patch.setattr(services, "Walk", InterruptedWalk)
             outcome = run("fetch_group", "999", "1", "-r")
     assert outcome.status == 130
     assert re.findall(r"Group (\d+):|(Stopped)", outcome.err) == [
@@ -563,11 +552,7 @@ class Tidied:
 
 
 def test_answers_about_other_groups_are_told_of() -> None:
-    class Alias(Forest):
-        def find(self, group_id: int) -> GroupDict | None:
-            return super().find({6: 60}.get(group_id, group_id))
-
-    with Alias({1: [6], 60: [61], 61: []}) as server:
+    with Forest({1: [6], 60: [61], 61: []}, aliases={6: 60}) as server:
         assert fetch(server).others == {6: 60}
         status, _out, err = fetch_by_command(server, "-r")
     assert (status, err) == (0, "Asked for group 6, the vendor answered about group 60.\n")

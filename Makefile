@@ -62,9 +62,10 @@ test-live: $(VENV)/dev.stamp  ## ask the vendor itself whether its documentation
 screenshots: $(VENV)/browser.stamp  ## take the picture in the README
 	@$(BIN)/pytest --ds tests.browser.settings tests/browser/screenshots.py
 
-lint: $(VENV)/dev.stamp  ## check style, types and migrations
+lint: $(VENV)/dev.stamp  ## check style, layers, types and migrations
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
+	@$(BIN)/lint-imports --no-logo --no-cache
 	@$(BIN)/mypy
 	@DJANGO_SETTINGS_MODULE=tests.settings $(BIN)/python -m django makemigrations --check --dry-run
 

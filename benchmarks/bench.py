@@ -39,8 +39,8 @@ from . import vendor
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from django_iletimerkezi.api.parsing import Answer, GroupData
     from django_iletimerkezi.models import Group
-    from django_iletimerkezi.payload import Answer, GroupData
 
 TOP = Path(__file__).resolve().parent.parent
 REPETITIONS = 5
@@ -168,7 +168,7 @@ def _request(group_id: int) -> dict[str, object]:
 
 def nested_answers() -> list[Answer]:
     """Return answers that tell of ``STORED`` groups, each of a whole tree."""
-    from django_iletimerkezi.payload import Answer, GroupData  # noqa: PLC0415 - as above
+    from django_iletimerkezi.api.parsing import Answer, GroupData  # noqa: PLC0415 - as above
 
     size = STORED // ANSWERS
 
@@ -185,7 +185,7 @@ def nested_answers() -> list[Answer]:
 
 
 def store(answers: Sequence[Answer]) -> None:
-    from django_iletimerkezi import mirror  # noqa: PLC0415 - it needs the settings
+    from django_iletimerkezi.mirror import store as mirror  # noqa: PLC0415 - it needs the settings
 
     if set(mirror.store(answers).values()) != {"created"}:
         raise RuntimeError("not all groups were stored")

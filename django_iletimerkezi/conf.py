@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext as _
 
-from .endpoint import base_url_flaw
+from .api.base_url import base_url_flaw
 
 # No function here binds a setting's value to a local variable before it is known to be well:
 # Django's error page prints the local variables of every frame, and some values are credentials.

@@ -24,8 +24,8 @@ from .exceptions import (
     ServiceUnavailable,
     Step,
 )
+from .messages import describe_refusal
 from .models import Group, MirrorLock
-from .reports import describe_refusal
 from .services import get_client
 
 if TYPE_CHECKING:

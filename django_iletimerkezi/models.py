@@ -8,7 +8,7 @@ from django.db import connections, models
 from django.db.models.expressions import RawSQL
 from django.utils.translation import gettext_lazy as _
 
-from . import names
+from . import display, turkish
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping
@@ -123,12 +123,12 @@ class _FromName:
 
 class _SortKey(_FromName, CharField):
     kind = "CharField"
-    make = staticmethod(names.sort_key)
+    make = staticmethod(turkish.sort_key)
 
 
 class _SearchKey(_FromName, TextField):
     kind = "TextField"
-    make = staticmethod(names.search_key)
+    make = staticmethod(turkish.search_key)
 
 
 class Group(models.Model):
@@ -137,7 +137,7 @@ class Group(models.Model):
     ``id`` is the vendor's. ``count`` is the number of contacts in the group itself (source: the
     vendor's page for get-group). Times are those at which requests
     were sent: what an answer says was true then or later. ``sort_key`` puts names in Turkish
-    alphabetical order, and ``search_key`` is what ``names.search_key`` makes of a name; saving
+    alphabetical order, and ``search_key`` is what ``turkish.search_key`` makes of a name; saving
     fills both.
     """
 
@@ -152,7 +152,7 @@ class Group(models.Model):
         verbose_name=_("parent group"),
     )
     name = models.TextField(_("name"), blank=True)
-    sort_key = _SortKey(max_length=names.SORT_KEY_LENGTH, editable=False, default="")
+    sort_key = _SortKey(max_length=turkish.SORT_KEY_LENGTH, editable=False, default="")
     search_key = _SearchKey(editable=False, default="")
     count = models.PositiveBigIntegerField(_("number of contacts"))
     seen_at = models.DateTimeField(
@@ -200,7 +200,7 @@ class Group(models.Model):
         ]
 
     def __str__(self) -> str:
-        return names.label(self.name) or str(self.pk)
+        return display.label(self.name) or str(self.pk)
 
 
 class MirrorLock(models.Model):  # noqa: DJ008 - nobody gets to see it

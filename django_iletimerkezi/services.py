@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 
 from django.db import Error, router
 
-from . import mirror
+from .api.parsing import Absence, Answer, count_mentions
 from .conf import conf
 from .exceptions import GroupNotFound, IletimerkeziError
+from .mirror import store
+from .mirror.crawl import Failure, Walk
 from .models import Group
-from .payload import Absence, Answer, count_mentions
-from .walk import Failure, Walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from .client import IletimerkeziClient
+    from .api.client import IletimerkeziClient
 
 __all__ = ["FetchResult", "fetch_group", "get_client"]
 
@@ -58,7 +58,7 @@ def get_client() -> IletimerkeziClient:
     Raises ImproperlyConfigured if a setting is missing, wrong or contradicts another.
     """
     # Not at the top: requests is slow to import, and admin and commands import this at start-up.
-    from .client import Credentials, IletimerkeziClient  # noqa: PLC0415 - said above
+    from .api.client import Credentials, IletimerkeziClient  # noqa: PLC0415 - said above
 
     return IletimerkeziClient(
         Credentials(conf.api_key, conf.effective_hash),
@@ -105,7 +105,7 @@ def fetch_group(
     try:
         root = client.ask(group_id)
     except GroupNotFound as error:
-        mirror.store([_absence(group_id, error)])
+        store.store([_absence(group_id, error)])
         raise
     ledger = _Ledger()
     ledger.add(root)
@@ -141,7 +141,7 @@ class _Ledger:
         self._waiting: list[Answer | Absence] = []
         self._weight = 0
         self._stored_at = monotonic()
-        self._outcomes: dict[int, mirror.Outcome] = {}
+        self._outcomes: dict[int, store.Outcome] = {}
         self._others: dict[int, int] = {}
         self.failures: dict[int, IletimerkeziError] = {}
 
@@ -167,7 +167,7 @@ class _Ledger:
 
     def store(self) -> None:
         """Store what is waiting. It waits on if that is interrupted."""
-        for group_id, outcome in mirror.store(self._waiting).items():
+        for group_id, outcome in store.store(self._waiting).items():
             self._outcomes[group_id] = _sum_up(self._outcomes.get(group_id), outcome)
         self._waiting, self._weight, self._stored_at = [], 0, monotonic()
 
@@ -205,7 +205,7 @@ def _absence(group_id: int, error: IletimerkeziError) -> Absence:
     return Absence(group_id, error.asked_at or datetime.now(UTC))
 
 
-def _sum_up(before: mirror.Outcome | None, now: mirror.Outcome) -> mirror.Outcome:
+def _sum_up(before: store.Outcome | None, now: store.Outcome) -> store.Outcome:
     """Return what happened to a group over two batches."""
     if before is None or now == "missing" or before == "unchanged":
         return now

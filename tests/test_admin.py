@@ -14,7 +14,9 @@ from django.test import Client, override_settings
 from django.urls import reverse
 from django.utils import timezone
 
-from django_iletimerkezi import admin, fetching, mirror
+from django_iletimerkezi.admin import fetch as fetching
+from django_iletimerkezi.admin import group as admin
+from django_iletimerkezi.mirror import store as mirror
 from django_iletimerkezi.models import Group
 from django_iletimerkezi.services import get_client
 from django_iletimerkezi.testing import Sandbox

@@ -25,14 +25,14 @@ import trustme
 from django.views.debug import ExceptionReporter
 
 from django_iletimerkezi import __version__
-from django_iletimerkezi.client import Credentials, IletimerkeziClient
+from django_iletimerkezi.api.client import Credentials, IletimerkeziClient
+from django_iletimerkezi.api.parsing import GroupData
 from django_iletimerkezi.exceptions import (
     AuthenticationFailed,
     IletimerkeziError,
     ServiceUnavailable,
     UnexpectedResponse,
 )
-from django_iletimerkezi.payload import GroupData
 from django_iletimerkezi.testing import Sandbox
 
 from . import vendor

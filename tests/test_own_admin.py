@@ -14,8 +14,9 @@ from django.http import HttpRequest, HttpResponse
 from django.test.utils import isolate_apps
 from django.urls import path, reverse
 
-from django_iletimerkezi import fetching, mirror
 from django_iletimerkezi.admin import GroupAdmin
+from django_iletimerkezi.admin import fetch as fetching
+from django_iletimerkezi.mirror import store as mirror
 from django_iletimerkezi.models import Group
 from django_iletimerkezi.services import get_client
 from django_iletimerkezi.testing import Sandbox

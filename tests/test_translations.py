@@ -15,8 +15,8 @@ from django.utils.translation import override
 
 import django_iletimerkezi
 from django_iletimerkezi.exceptions import GroupNotFound, ServiceUnavailable
+from django_iletimerkezi.management.tree import text_lines
 from django_iletimerkezi.models import Group
-from django_iletimerkezi.outline import text_lines
 
 PACKAGE = Path(django_iletimerkezi.__file__).parent
 CATALOGUE = PACKAGE / "locale" / "tr" / "LC_MESSAGES" / "django"

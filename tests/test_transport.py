@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from django_iletimerkezi.transport import _DeadlineReader
+from django_iletimerkezi.api.transport import _DeadlineReader
 
 
 def test_what_is_there_in_time_is_read() -> None:

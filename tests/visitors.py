@@ -9,8 +9,8 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
 
+from django_iletimerkezi.admin.tree import More, Row
 from django_iletimerkezi.models import Group
-from django_iletimerkezi.tree import More, Row
 
 SEEN = datetime(2026, 5, 1, tzinfo=UTC)
 MAY: Mapping[str, Iterable[str]] = {

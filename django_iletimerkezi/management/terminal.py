@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from django.core.management.base import CommandError, OutputWrapper
 from django.utils.translation import gettext as _
 
-from ..names import visible
-from ..outline import in_ascii
-from ..payload import BIGGEST, read_id
+from ..api.parsing import BIGGEST, read_id
+from ..display import visible
+from .tree import in_ascii
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from django.conf import settings
 from urllib3.exceptions import HTTPError
 
-from django_iletimerkezi.endpoint import base_url_flaw
-from django_iletimerkezi.payload import read_id
+from django_iletimerkezi.api.base_url import base_url_flaw
+from django_iletimerkezi.api.parsing import read_id
 
 from .probe import Fact, probe
 

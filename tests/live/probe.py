@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import requests
 
-from django_iletimerkezi.client import _read, _session
+from django_iletimerkezi.api.client import _read, _session
+from django_iletimerkezi.api.transport import Deadline
 from django_iletimerkezi.exceptions import UnexpectedResponse
-from django_iletimerkezi.transport import Deadline
 
 UNKNOWN_ID = 2**31 - 1
 """An id that an account hardly has, and that a vendor's integer column holds."""

@@ -9,16 +9,16 @@ from django.db import Error as DatabaseRefusal
 from django.utils.translation import gettext as _
 
 from ...exceptions import IletimerkeziError
+from ...messages import describe_counts, describe_failure, describe_other
 from ...models import Group
-from ...outline import first_levels, json_lines, text_lines
-from ...reports import describe_counts, describe_failure, describe_other
 from ...services import fetch_group, get_client
 from ..terminal import read_ids, write_line
+from ..tree import first_levels, json_lines, text_lines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
-    from ...client import IletimerkeziClient
+    from ...api.client import IletimerkeziClient
     from ...services import FetchResult
 
 

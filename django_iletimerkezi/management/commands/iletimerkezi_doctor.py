@@ -6,8 +6,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from ...display import visible
 from ...doctor import examine
-from ...names import visible
 from ..terminal import read_ids, write_line
 
 if TYPE_CHECKING:

@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 from django.utils import translation
 from django.utils.translation import get_language
 
-from .exceptions import IletimerkeziError, ServiceUnavailable
-from .payload import Answer
+from ..api.parsing import Answer
+from ..exceptions import IletimerkeziError, ServiceUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .client import IletimerkeziClient
-    from .payload import GroupData
+    from ..api.client import IletimerkeziClient
+    from ..api.parsing import GroupData
 
 _AHEAD = 256
 """How many groups may be handed out and not yet taken back: it gives the threads something to do

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 from django.db import NotSupportedError, connections
 from django.db.models.expressions import RawSQL
 
-from .models import UP, Group, reached
-from .names import search_key, sort_key
+from ..models import UP, Group, reached
+from ..turkish import search_key, sort_key
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator

@@ -8,8 +8,8 @@ import pytest
 from django.test import override_settings
 from django.utils import timezone
 
+from django_iletimerkezi.management.tree import in_ascii, json_lines, text_lines
 from django_iletimerkezi.models import Group
-from django_iletimerkezi.outline import in_ascii, json_lines, text_lines
 
 GONE = datetime(2026, 5, 1, 21, 30, tzinfo=UTC)
 

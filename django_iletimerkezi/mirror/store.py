@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from django.db import connections, router, transaction
 
-from .batch import Batch, Outcome
-from .models import Group, MirrorLock
+from ..models import Group, MirrorLock
+from .rules import Batch, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
     from django.db.models import QuerySet
 
-    from .payload import Absence, Answer
+    from ..api.parsing import Absence, Answer
 
 __all__ = ["Outcome", "remove", "store"]
 

@@ -17,10 +17,10 @@ from django.utils import timezone
 from django.utils.http import urlencode
 from django.utils.translation import gettext_lazy as _
 
+from ..api.parsing import BIGGEST, read_id
+from ..models import Group
+from ..turkish import search_key
 from . import tree
-from .models import Group
-from .names import search_key
-from .payload import BIGGEST, read_id
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from django.db.models import QuerySet
     from django.http import HttpRequest
 
-    from .models import GroupQuerySet
+    from ..models import GroupQuerySet
 
 PARENT_VAR = "parent"
 START_VAR = "start"

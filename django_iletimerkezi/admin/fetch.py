@@ -11,18 +11,18 @@ from django.db import Error as DatabaseRefusal
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from .exceptions import IletimerkeziError
-from .payload import BIGGEST
-from .reports import describe_counts, describe_failure, describe_other
-from .services import fetch_group, get_client
+from ..api.parsing import BIGGEST
+from ..exceptions import IletimerkeziError
+from ..messages import describe_counts, describe_failure, describe_other
+from ..services import fetch_group, get_client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from django.http import HttpRequest
 
-    from .models import Group
-    from .services import FetchResult
+    from ..models import Group
+    from ..services import FetchResult
 
 _MOST_TOLD = 10
 

@@ -20,7 +20,11 @@ from django.utils.text import Truncator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from . import mirror, tree
+from ..api.parsing import read_id
+from ..display import visible
+from ..mirror import store
+from ..models import Group
+from . import tree
 from .changelist import (
     PARENT_VAR,
     FetchedFilter,
@@ -30,11 +34,8 @@ from .changelist import (
     TreeChangeList,
     search,
 )
-from .fetching import FetchForm, fetch_and_tell
-from .models import Group
-from .names import visible
-from .payload import read_id
-from .rows import Table, as_html
+from .fetch import FetchForm, fetch_and_tell
+from .html import Table, as_html
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
     from django.urls import URLPattern
 
-    from .models import GroupQuerySet
+    from ..models import GroupQuerySet
 
     ModelAdmin = admin.ModelAdmin[Group]
 else:
@@ -57,7 +58,6 @@ _UNSOUND = ("__regex", "__iregex", "__range")
 _FETCHING = {"fetch_selected", "fetch_selected_with_everything_below"}
 
 
-@admin.register(Group)
 class GroupAdmin(ModelAdmin):
     """Deleting removes from the mirror only, until the next fetch.
 
@@ -320,7 +320,7 @@ class GroupAdmin(ModelAdmin):
     # Deleting.
 
     def delete_model(self, request: HttpRequest, obj: Group) -> None:
-        mirror.remove(Group.objects.filter(pk=obj.pk))
+        store.remove(Group.objects.filter(pk=obj.pk))
 
     def response_delete(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         response = super().response_delete(request, *args, **kwargs)
@@ -334,7 +334,7 @@ class GroupAdmin(ModelAdmin):
         return HttpResponseRedirect(add_preserved_filters(kept, self._url("changelist")))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Group]) -> None:
-        mirror.remove(queryset)
+        store.remove(queryset)
 
 
 def _do_without_transaction(view: Callable[..., Any]) -> None:

@@ -2,15 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from django_iletimerkezi.names import (
-    LABEL_LENGTH,
-    SEARCH_KEY_LENGTH,
-    SORT_KEY_LENGTH,
-    label,
-    search_key,
-    sort_key,
-    visible,
-)
+from django_iletimerkezi.display import LABEL_LENGTH, label, visible
+from django_iletimerkezi.turkish import SEARCH_KEY_LENGTH, SORT_KEY_LENGTH, search_key, sort_key
 
 SMALL = list("abcçdefgğhıijklmnoöprsştuüvyz")
 CAPITAL = list("ABCÇDEFGĞHIİJKLMNOÖPRSŞTUÜVYZ")

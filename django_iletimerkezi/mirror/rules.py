@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Literal
 from django.conf import settings
 from django.utils import timezone
 
-from .payload import Absence, Answer
-from .sql import COLUMNS, ancestors, select, upsert
+from ..api.parsing import Absence, Answer
+from .bulk import COLUMNS, ancestors, select, upsert
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator
     from datetime import datetime
 
-    from .payload import GroupData
+    from ..api.parsing import GroupData
 
 Outcome = Literal["created", "changed", "unchanged", "missing"]
 

@@ -10,8 +10,8 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from .models import Group
-from .names import visible
+from ..display import visible
+from ..models import Group
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

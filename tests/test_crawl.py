@@ -12,7 +12,8 @@ from itertools import pairwise
 import pytest
 from django.utils import translation
 
-from django_iletimerkezi.client import IletimerkeziClient
+from django_iletimerkezi.api.client import IletimerkeziClient
+from django_iletimerkezi.api.parsing import Answer
 from django_iletimerkezi.exceptions import (
     AuthenticationFailed,
     GroupNotFound,
@@ -20,9 +21,8 @@ from django_iletimerkezi.exceptions import (
     ServiceUnavailable,
     UnexpectedResponse,
 )
-from django_iletimerkezi.payload import Answer
+from django_iletimerkezi.mirror.crawl import Failure, Walk
 from django_iletimerkezi.testing import GroupDict
-from django_iletimerkezi.walk import Failure, Walk
 
 from . import vendor
 from .forest import Forest, describe, tree_of
@@ -193,7 +193,7 @@ def test_a_retry_after_that_is_too_long_ends_the_walk_and_says_when_to_come_back
 def test_a_group_that_alone_is_never_let_in_is_a_failure_in_the_end(
     depth: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("django_iletimerkezi.walk._PATIENCE", 2)
+    monkeypatch.setattr("django_iletimerkezi.mirror.crawl._PATIENCE", 2)
     with forest(tree_of(31, 5)) as server:
         server.failing = {3: 429, 31: 429}
         with make_client(server.url) as client:
@@ -206,7 +206,7 @@ def test_a_group_that_alone_is_never_let_in_is_a_failure_in_the_end(
 
 
 def test_a_walk_may_last_longer_than_the_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("django_iletimerkezi.walk._PATIENCE", 2)
+    monkeypatch.setattr("django_iletimerkezi.mirror.crawl._PATIENCE", 2)
     with forest(tree_of(30, 29), latency=0.1) as server:
         with make_client(server.url, max_connections=1) as client:
             refusals = iter([0] * 25 + [0.01])
@@ -218,7 +218,7 @@ def test_a_walk_may_last_longer_than_the_patience(monkeypatch: pytest.MonkeyPatc
 def test_the_time_in_which_answers_are_stored_is_not_the_vendors_silence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("django_iletimerkezi.walk._PATIENCE", 2)
+    monkeypatch.setattr("django_iletimerkezi.mirror.crawl._PATIENCE", 2)
     with forest(tree_of(40, 39)) as server:
         with make_client(server.url, max_connections=2) as client:
             refusals = iter([0, 0, 0.01, 0.01, 0.01])
@@ -270,7 +270,7 @@ def test_a_storm_that_outlasts_the_retries_loses_nothing() -> None:
 
 
 def test_a_vendor_that_never_lets_in_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("django_iletimerkezi.walk._PATIENCE", 0.5)
+    monkeypatch.setattr("django_iletimerkezi.mirror.crawl._PATIENCE", 0.5)
     with forest(tree_of(20, 19)) as server, make_client(server.url, retries=0) as client:
         root = client.ask(1)
         server.throttle = lambda: 0.01

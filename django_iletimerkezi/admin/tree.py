@@ -16,14 +16,14 @@ from django.utils import timezone
 from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 
-from . import names
-from .models import Group
+from .. import display
+from ..models import Group
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
     from datetime import datetime
 
-    from .models import GroupQuerySet
+    from ..models import GroupQuerySet
 
 ORDER = ("sort_key", "pk")
 LEVEL = 100
@@ -230,4 +230,4 @@ def shortened(path: Sequence[Group]) -> tuple[Part, ...]:
 
 def part(group: Group) -> Part:
     """Return a group with its name, which is shorter than elsewhere."""
-    return Part(group, names.label(group.name, _LONGEST_PART) or str(group.pk))
+    return Part(group, display.label(group.name, _LONGEST_PART) or str(group.pk))

@@ -6,9 +6,9 @@ from urllib3 import HTTPConnectionPool
 from urllib3.connection import HTTPConnection
 from urllib3.exceptions import MaxRetryError, NewConnectionError, ReadTimeoutError
 
+from django_iletimerkezi.api.errors import explain
+from django_iletimerkezi.api.transport import CONNECTION_NOTE, TLS_NOTE
 from django_iletimerkezi.exceptions import ServiceUnavailable
-from django_iletimerkezi.faults import explain
-from django_iletimerkezi.transport import CONNECTION_NOTE, TLS_NOTE
 
 HOST = "api.example.test"
 

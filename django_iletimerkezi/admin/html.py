@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from datetime import datetime
 
-    from .models import Group
+    from ..models import Group
 
 _GROUP = """<tr data-id="{id}" data-level="{level}"{attributes}>
 {box}<th class="iletimerkezi-name" aria-labelledby="{names}">{toggle}{name}{missing}{path}</th>

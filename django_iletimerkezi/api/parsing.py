@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.utils.translation import gettext as _
 
-from .exceptions import UnexpectedResponse, error_for
+from ..exceptions import UnexpectedResponse, error_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

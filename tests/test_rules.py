@@ -10,9 +10,9 @@ from django.db import transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from django_iletimerkezi.mirror import store
+from django_iletimerkezi.api.parsing import Absence, Answer, GroupData
+from django_iletimerkezi.mirror.store import store
 from django_iletimerkezi.models import Group
-from django_iletimerkezi.payload import Absence, Answer, GroupData
 
 from .test_mirror import at
 

@@ -8,9 +8,9 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone, translation
 from pytest_django import DjangoAssertNumQueries
 
-from django_iletimerkezi import tree
+from django_iletimerkezi.admin import tree
+from django_iletimerkezi.admin.tree import Row
 from django_iletimerkezi.models import Group
-from django_iletimerkezi.tree import Row
 
 from .visitors import drawn, plant, plant_tree
 

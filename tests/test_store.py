@@ -11,12 +11,12 @@ from django.db import NotSupportedError, connection, connections
 from django.test.utils import CaptureQueriesContext, override_settings
 from django.utils import timezone
 
-from django_iletimerkezi import mirror
-from django_iletimerkezi.batch import Batch
-from django_iletimerkezi.mirror import Outcome, store
+from django_iletimerkezi.api.parsing import Absence, Answer, GroupData
+from django_iletimerkezi.mirror import store as mirror
+from django_iletimerkezi.mirror.rules import Batch
+from django_iletimerkezi.mirror.store import Outcome, store
 from django_iletimerkezi.models import Group
-from django_iletimerkezi.names import sort_key
-from django_iletimerkezi.payload import Absence, Answer, GroupData
+from django_iletimerkezi.turkish import sort_key
 
 pytestmark = pytest.mark.django_db
 

@@ -15,14 +15,16 @@ from django.db import DatabaseError, OperationalError, connection, connections
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
-from django_iletimerkezi import batch, mirror, services
-from django_iletimerkezi.client import IletimerkeziClient
+from django_iletimerkezi import services
+from django_iletimerkezi.api.client import IletimerkeziClient
+from django_iletimerkezi.api.parsing import Absence, Answer, GroupData
 from django_iletimerkezi.exceptions import AuthenticationFailed, GroupNotFound
 from django_iletimerkezi.management.commands import fetch_group as command
+from django_iletimerkezi.mirror import rules as batch
+from django_iletimerkezi.mirror import store as mirror
+from django_iletimerkezi.mirror.crawl import Failure, Walk
 from django_iletimerkezi.models import Group
-from django_iletimerkezi.payload import Absence, Answer, GroupData
 from django_iletimerkezi.services import FetchResult, fetch_group
-from django_iletimerkezi.walk import Failure, Walk
 
 from .commands import run
 from .forest import Forest, tree_of
@@ -534,7 +536,7 @@ def test_a_group_that_is_deleted_while_it_is_fetched_is_told_as_it_was_answered(
     with Forest(tree_of(30, 5)) as server, override_settings(**server.settings):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(services, "_BATCH_SECONDS", 0)
-            patch.setattr(services, "mirror", Tidied)
+            patch.setattr(services, "store", Tidied)
             outcome = run("fetch_group", "1", "-r")
     assert (outcome.status, outcome.err) == (0, "")
     assert outcome.out.startswith("Grup 1 (id 1, 1 contact)\nGroup 1: 30 created")

@@ -1,4 +1,4 @@
-"""How people read, order and find the name of a group: pure. Turkish letters keep their place."""
+"""Keys that sort and find names the Turkish way: pure."""
 
 from __future__ import annotations
 
@@ -8,13 +8,8 @@ SORT_KEY_LENGTH = 200
 SEARCH_KEY_LENGTH = 1000
 """Far beyond any sensible name. A sign may become eighteen in a search key."""
 
-LABEL_LENGTH = 80
-
 _UNSEEN = {"Mn", "Me", "Cf"}
 """Categories of marks on letters, and of signs that format."""
-_BLANKS = " \u115f\u1160\u2800\u3164\uffa0"
-"""Letters and signs that are drawn as nothing."""
-_JOINERS = "\u200c\u200d"
 _PUNCTUATION = " !\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
 _LETTERS = "abcçdefgğhıijklmnoöpqrsştuüvwxyz"
 _KNOWN = frozenset(_PUNCTUATION + "0123456789" + _LETTERS)
@@ -57,28 +52,3 @@ def search_key(text: str) -> str:
     decomposed = unicodedata.normalize("NFKD", text).casefold().translate(_PLAIN)
     seen = (sign for sign in decomposed if unicodedata.category(sign) not in _UNSEEN)
     return "".join(seen)[:SEARCH_KEY_LENGTH]
-
-
-def visible(text: str) -> str:
-    """Return a text with its control characters and other invisible ones written as escapes."""
-    return "".join(
-        character
-        if character.isprintable() or character in _JOINERS
-        else character.encode("unicode_escape").decode()
-        for character in text
-    )
-
-
-def _can_be_seen(sign: str) -> bool:
-    return sign not in _BLANKS and unicodedata.category(sign) not in _UNSEEN
-
-
-def label(name: str, length: int = LABEL_LENGTH) -> str:
-    """Return what stands for a name on a page: one short line in which all can be seen.
-
-    Empty if there is nothing to see.
-    """
-    text = visible(name[: length + 1].strip())
-    if not any(map(_can_be_seen, text)):
-        return ""
-    return text if len(text) <= length else text[: length - 1] + "…"

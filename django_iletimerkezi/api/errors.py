@@ -13,13 +13,13 @@ import urllib3.exceptions
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from .exceptions import IletimerkeziError, ServiceUnavailable, UnexpectedResponse
+from ..exceptions import IletimerkeziError, ServiceUnavailable, UnexpectedResponse
 from .transport import CONNECTION_NOTE, TLS_NOTE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from .exceptions import Step
+    from ..exceptions import Step
 
 _E = TypeVar("_E", bound=BaseException)
 

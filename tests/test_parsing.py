@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from django_iletimerkezi.api.parsing import Answer, GroupData, read_answer
 from django_iletimerkezi.exceptions import (
     ApiError,
     AuthenticationFailed,
@@ -16,7 +17,6 @@ from django_iletimerkezi.exceptions import (
     ServiceUnavailable,
     UnexpectedResponse,
 )
-from django_iletimerkezi.payload import Answer, GroupData, read_answer
 
 GROUP = {"id": 5, "name": "Müşteriler", "count": 1}
 CHILD = {"id": 6, "name": "Ankara", "count": 2}

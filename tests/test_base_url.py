@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from django_iletimerkezi.endpoint import base_url_flaw
+from django_iletimerkezi.api.base_url import base_url_flaw
 
 PLAIN = "must be a plain URL without user, query, fragment or whitespace"
 SHAPE = "must be a URL such as https://api.iletimerkezi.com/v1/"

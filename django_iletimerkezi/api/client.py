@@ -24,11 +24,11 @@ from django.utils.translation import gettext as _
 from requests.utils import select_proxy
 from urllib3.exceptions import HTTPError
 
-from . import __version__
-from .endpoint import base_url_flaw
-from .exceptions import IletimerkeziError, ServiceUnavailable, UnexpectedResponse
-from .faults import explain
-from .payload import BIGGEST, Answer, GroupData, read_answer
+from .. import __version__
+from ..exceptions import IletimerkeziError, ServiceUnavailable, UnexpectedResponse
+from .base_url import base_url_flaw
+from .errors import explain
+from .parsing import BIGGEST, Answer, GroupData, read_answer
 from .transport import Deadline, DeadlineAdapter, Secret
 
 if TYPE_CHECKING:

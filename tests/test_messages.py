@@ -10,7 +10,7 @@ from django.db import (
     ProgrammingError,
 )
 
-from django_iletimerkezi.reports import describe_refusal
+from django_iletimerkezi.messages import describe_refusal
 
 MIGRATE = " Has “manage.py migrate” been run?"
 REACH = " Check DATABASES, and that the server runs."

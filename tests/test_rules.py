@@ -14,7 +14,7 @@ from django_iletimerkezi.api.parsing import Absence, Answer, GroupData
 from django_iletimerkezi.mirror.store import store
 from django_iletimerkezi.models import Group
 
-from .test_mirror import at
+from .test_store import at
 
 pytestmark = pytest.mark.django_db
 

@@ -6,7 +6,7 @@ MANAGE := cd example_project && ../$(BIN)/python manage.py
 PIP := $(BIN)/pip --disable-pip-version-check --quiet --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test coverage test-databases test-browser test-live lint messages \
+.PHONY: help run serve test coverage mutants test-databases test-browser test-live lint messages \
 	check-messages freeze-migrations matrix release-check docs bench screenshots clean
 
 help:  ## list these targets
@@ -45,6 +45,10 @@ coverage: $(VENV)/dev.stamp  ## the same, and fail if a line or branch of the pa
 DATABASES = sqlite://:memory: \
 	postgres://postgres@127.0.0.1:5432/iletimerkezi \
 	mysql://root@127.0.0.1:3306/iletimerkezi
+
+mutants: $(VENV)/mutants.stamp  ## change the code at random, and list the changes that no test notices
+	@$(BIN)/mutmut run $(ARGS)
+	@$(BIN)/mutmut results
 
 test-databases: $(VENV)/databases.stamp  ## run the whole suite on SQLite, PostgreSQL and MariaDB
 	@for url in $(DATABASES); do \
@@ -85,7 +89,7 @@ check-messages: $(VENV)/dev.stamp  ## check that the Turkish catalogue is comple
 	@$(BIN)/pytest --quiet tests/test_translations.py
 
 freeze-migrations: $(VENV)/dev.stamp  ## note the migrations of the next release, which may not change after it
-	@$(BIN)/python -m tests.migration_hashes
+	@$(BIN)/python -m tools.migration_hashes
 
 matrix: $(VENV)/dev.stamp  ## run the suite on each Python and Django that is supported, and on the lowest versions
 	@$(BIN)/tox run $(ARGS)
@@ -95,7 +99,7 @@ release-check: $(VENV)/release.stamp  ## build what is released into dist/, chec
 	@$(BIN)/python -m build > /dev/null
 	@$(BIN)/twine check --strict dist/*
 	@$(BIN)/check-wheel-contents dist/*.whl
-	@$(BIN)/pytest tests/release.py $(ARGS)
+	@$(BIN)/pytest tools/release.py $(ARGS)
 
 bench: $(VENV)/bench.stamp  ## measure the speed, and write it to BENCHMARKS.md
 	@$(BIN)/python -m benchmarks.bench $(ARGS)
@@ -108,9 +112,9 @@ docs: $(VENV)/docs.stamp  ## build the documentation, English and Turkish, in bu
 	@echo "build/docs/en/index.html, build/docs/tr/index.html"
 
 clean:  ## remove all that these targets made
-	rm -rf $(VENV) .tox .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage build dist *.egg-info
+	rm -rf $(VENV) .tox mutants .mypy_cache .pytest_cache .ruff_cache .hypothesis .coverage build dist *.egg-info
 	rm -f example_project/db.sqlite3
-	find benchmarks django_iletimerkezi docs example_project tests -name __pycache__ -prune \
+	find benchmarks django_iletimerkezi docs example_project tests tools -name __pycache__ -prune \
 		-exec rm -rf {} +
 
 $(BIN)/python:
@@ -124,6 +128,6 @@ $(patsubst %,$(VENV)/%.stamp,example dev docs): $(VENV)/%.stamp: pyproject.toml 
 	@$(PIP) install --editable . --group $*
 	@touch $@
 
-$(patsubst %,$(VENV)/%.stamp,browser databases release bench): $(VENV)/%.stamp: $(VENV)/dev.stamp
+$(patsubst %,$(VENV)/%.stamp,browser databases release bench mutants): $(VENV)/%.stamp: $(VENV)/dev.stamp
 	@$(PIP) install --group $*
 	@touch $@

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from typing import Any
 
 from django.core.checks import CheckMessage, Error
 from django.core.checks import Warning as CheckWarning
@@ -11,9 +12,6 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from .conf import conf, contradictory_credentials, missing_credentials
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 TAG = "django_iletimerkezi"
 
@@ -44,7 +42,7 @@ def _check_credentials() -> Iterator[CheckMessage]:
     try:
         is_contradictory, has_credentials = conf.is_contradictory, conf.has_credentials
     except ImproperlyConfigured:
-        return  # One of them is wrong in itself, which is said already.
+        return  # Already reported.
     if is_contradictory:
         yield Error(
             contradictory_credentials(),

@@ -12,15 +12,15 @@ from django.utils.translation import gettext as _
 
 from .api.base_url import base_url_flaw
 
-# No function here binds a setting's value to a local variable before it is known to be well:
-# Django's error page prints the local variables of every frame, and some values are credentials.
+# Never bind an unvalidated credential to a local variable: Django's error page prints the local
+# variables of every frame.
 
 
 _BASE_URL = "https://api.iletimerkezi.com/v1/"
 
 
 class Settings:
-    """The app's settings; a property raises ImproperlyConfigured if its setting is wrong."""
+    """The app's settings; a property raises ImproperlyConfigured if its setting is invalid."""
 
     @property
     def api_key(self) -> str:
@@ -125,7 +125,7 @@ def _credential(name: str) -> str:
 def _text(name: str, default: str) -> str:
     if not isinstance(getattr(settings, name, default), str):
         raise _wrong(name, _("a string"), getattr(settings, name))
-    # Not as it is: it may be lazy, which JSON does not take.
+    # Convert lazy strings, which JSON rejects.
     return str(getattr(settings, name, default))
 
 

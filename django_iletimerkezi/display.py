@@ -1,20 +1,24 @@
-"""How a name is shown to people: pure."""
+"""How groups are shown to people, in the admin and by the commands: pure."""
 
 from __future__ import annotations
 
 import unicodedata
 
 LABEL_LENGTH = 80
+"""Characters of a name on a page or in a message: as many as fit on a line."""
+
+WHOLE_TREE = 200
+"""Groups up to which a tree is shown whole: as many lines as one scrolls through."""
 
 _UNSEEN = {"Mn", "Me", "Cf"}
-"""Categories of marks on letters, and of signs that format."""
+"""Categories of marks on letters, and of characters that format."""
 _BLANKS = " \u115f\u1160\u2800\u3164\uffa0"
-"""Letters and signs that are drawn as nothing."""
+"""Letters and symbols that are drawn as nothing."""
 _JOINERS = "\u200c\u200d"
 
 
 def visible(text: str) -> str:
-    """Return a text with its control characters and other invisible ones written as escapes."""
+    """Escape control characters and other invisible ones."""
     return "".join(
         character
         if character.isprintable() or character in _JOINERS
@@ -23,16 +27,13 @@ def visible(text: str) -> str:
     )
 
 
-def _can_be_seen(sign: str) -> bool:
-    return sign not in _BLANKS and unicodedata.category(sign) not in _UNSEEN
-
-
 def label(name: str, length: int = LABEL_LENGTH) -> str:
-    """Return what stands for a name on a page: one short line in which all can be seen.
-
-    Empty if there is nothing to see.
-    """
+    """Return a name as one short printable line; empty if there would be nothing to see."""
     text = visible(name[: length + 1].strip())
     if not any(map(_can_be_seen, text)):
         return ""
     return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def _can_be_seen(character: str) -> bool:
+    return character not in _BLANKS and unicodedata.category(character) not in _UNSEEN

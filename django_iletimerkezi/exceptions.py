@@ -1,70 +1,68 @@
 """What can go wrong between this app and the vendor.
 
-Wrong settings are not in this tree: they raise Django's ``ImproperlyConfigured``.
-No exception here holds a request, a response or a credential, and each can be pickled.
+Invalid settings raise Django's ``ImproperlyConfigured`` instead. No exception here holds a
+request, a response or a credential, and each can be pickled.
 """
 
 from __future__ import annotations
 
 import types
+from collections.abc import Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime
-
     from django.utils.functional import _StrPromise
 
 Step = Literal["environment", "name", "connection", "tls", "answer"]
 """The steps of a request, in order."""
 
-
-_NO_SUCH_GROUP = gettext_lazy("The account has no group with this id: look the id up in the panel.")
+PATIENCE = 120
+"""Seconds to wait for a vendor that asks us to come back later: most such pauses are shorter, and
+nobody watches a command for longer."""
 
 
 class IletimerkeziError(Exception):
     """Anything that went wrong between this app and the vendor.
 
-    ``asked_at`` is when the request was sent (aware, UTC); the client sets it.
-    ``hits_every_request`` tells that asking for any other group would end in the same way;
-    ``is_throttled`` that the vendor asked to come back later. ``failures`` has, by id, what had
-    gone wrong with single groups before this error ended a recursive fetch. ``step`` is the step
-    of the request that failed; the ones before it went well.
+    ``asked_at`` is when the request was sent (aware, UTC). ``step`` is the step that failed.
+    ``is_fatal`` means that a request for any other group would fail as well, ``is_throttled``
+    that the vendor asked us to come back later. If the error ended a recursive fetch,
+    ``failures`` has the errors of single groups before it, by id.
     """
 
     asked_at: datetime | None = None
-    hits_every_request = False
+    step: Step = "answer"
+    is_fatal = False
     is_throttled = False
     failures: Mapping[int, IletimerkeziError] = types.MappingProxyType({})
-    step: Step = "answer"
 
 
 class ApiError(IletimerkeziError):
-    """The vendor answered with an error ``code`` (an int) and its own ``message`` for it.
+    """The vendor answered with an error: an int ``code`` and the vendor's own ``message``.
 
     Branch on ``code``: the vendor calls its codes stable and its messages not. Source: its
-    error-code page. The codes of the subclasses are those of its page for get-group.
+    error-code page. The codes of the subclasses come from its page for get-group.
     """
+
+    advice: str | _StrPromise = gettext_lazy(
+        "Look the code up in the vendor's documentation, or ask its support."
+    )
 
     def __init__(self, code: int, message: str) -> None:
         super().__init__(code, message)
         self.code = code
         self.message = message
 
-    @property
-    def advice(self) -> str | _StrPromise:
-        # 462: the id is empty, or not one of the account's. Source: the vendor's error-code page.
-        return _NO_SUCH_GROUP if self.code == 462 else ""
-
     def __str__(self) -> str:
-        said = _("iletimerkezi answered %(code)s (%(message)s).") % {
+        text = _("iletimerkezi answered %(code)s (%(message)s).") % {
             "code": self.code,
             "message": self.message or _("no message"),
         }
-        return f"{said} {self.advice}".rstrip()
+        return f"{text} {self.advice}"
 
 
 class BadRequest(ApiError):
@@ -77,43 +75,45 @@ class BadRequest(ApiError):
 
 
 class AuthenticationFailed(ApiError):
-    """401: key or hash is wrong, or the account does not admit this machine.
+    """401: the key or the hash is wrong, or the account does not admit this machine.
 
     By far the most common cause is that “Allow API access” is off in the panel. Source: the
     vendor's other public pages.
     """
 
-    hits_every_request = True
+    is_fatal = True
     advice = gettext_lazy(
-        "Check the API key, the hash, whether the account is tied to a fixed IP address other "
+        "Check the API key, the hash, whether the account allows only a fixed IP address other "
         "than this machine's, and whether “Allow API access” is on in the vendor's panel "
         "(Settings, Security, Access Permissions)."
     )
 
 
 class MethodNotFound(ApiError):
-    """404: the address has no such API method. It does not mean that a group is unknown.
+    """404: the API has no such method. It does not mean that a group is unknown.
 
     Source: the vendor's page for get-group.
     """
 
-    hits_every_request = True
-    advice = gettext_lazy("There is no such API method: check ILETIMERKEZI_BASE_URL.")
+    is_fatal = True
+    advice = gettext_lazy("The API has no such method: check ILETIMERKEZI_BASE_URL.")
 
 
 class GroupNotFound(ApiError):
-    """463: the account has no group with this id. Source: the vendor's page for get-group."""
+    """463 or 462: the account has no group with this id.
 
-    advice = _NO_SUCH_GROUP
+    Source: the vendor's page for get-group for 463, its error-code page for 462.
+    """
+
+    advice = gettext_lazy("The account has no group with this id: look it up in the panel.")
 
 
 class ServiceUnavailable(IletimerkeziError):
-    """Nobody was reached, no answer came in time, or the vendor answered 429 or 5xx.
+    """The vendor could not be reached, did not answer in time, or answered 429 or 5xx.
 
-    ``code`` is what the vendor answered, None where it did not; ``temporary`` tells whether the
-    same request may succeed a little later; ``retry_after`` is how many seconds the vendor asked
-    to wait, None if it did not. The vendor documents 503 alone of these; the others are what
-    servers and proxies commonly answer.
+    ``code`` is the vendor's, or None. ``retry_after`` is how many seconds the vendor asked us to
+    wait, or None. ``temporary`` means that the same request may succeed within ``PATIENCE``. The
+    vendor documents only 503; the other codes are common answers of servers and proxies.
     """
 
     def __init__(
@@ -122,38 +122,47 @@ class ServiceUnavailable(IletimerkeziError):
         *,
         code: int | None = None,
         temporary: bool = True,
-        hits_every_request: bool = False,
+        is_fatal: bool = False,
         retry_after: float | None = None,
         step: Step = "answer",
     ) -> None:
         super().__init__(message)
         self.code = code
-        self.temporary = temporary
-        self.hits_every_request = hits_every_request
         self.retry_after = retry_after
         self.step = step
+        self._may_pass = temporary
+        self._is_fatal = is_fatal
 
     @property
-    def is_throttled(self) -> bool:  # type: ignore[override]  # here it follows from the rest
-        """Whether the vendor asked to come back later."""
+    def temporary(self) -> bool:
+        return self._may_pass and (self.retry_after or 0) <= PATIENCE
+
+    @property
+    def is_fatal(self) -> bool:  # type: ignore[override]  # computed here
+        """Whether a request for any other group would fail as well."""
+        return self._is_fatal or self._may_pass != self.temporary
+
+    @property
+    def is_throttled(self) -> bool:  # type: ignore[override]  # computed here
+        """Whether the vendor asked us to come back later."""
         return self.temporary and (self.code == 429 or self.retry_after is not None)
 
     def __str__(self) -> str:
-        said = str(self.args[0])
+        text = str(self.args[0])
         if self.retry_after is None:
-            return said
+            return text
         seconds = round(self.retry_after)
         wait = ngettext(
             "Try again in %(seconds)s second.", "Try again in %(seconds)s seconds.", seconds
         ) % {"seconds": seconds}
-        return f"{said} {wait}"
+        return f"{text} {wait}"
 
 
 class UnexpectedResponse(IletimerkeziError):
-    """An answer that makes no sense. The message names the field and the path to it.
+    """An invalid answer. The message names the field and the path to it.
 
-    Source: none; the vendor documents no such answers. What makes sense is what its page for
-    get-group shows, and what servers in PHP make of the same.
+    Source: none, the vendor documents no invalid answers. An answer is valid if it matches its
+    page for get-group, or what PHP servers make of that.
     """
 
 
@@ -161,6 +170,7 @@ _BY_CODE: dict[int, type[ApiError]] = {
     400: BadRequest,
     401: AuthenticationFailed,
     404: MethodNotFound,
+    462: GroupNotFound,
     463: GroupNotFound,
 }
 _TEMPORARY = {429, 502, 503, 504}
@@ -172,9 +182,9 @@ def error_for(code: int, message: str) -> IletimerkeziError:
     ``message`` is the vendor's own, and may be empty.
     """
     if code == 429 or 500 <= code < 600:
-        said = _("iletimerkezi is not available: it answered %(code)s (%(message)s).") % {
-            "code": code,
-            "message": message or _("no message"),
-        }
-        return ServiceUnavailable(said, code=code, temporary=code in _TEMPORARY)
+        text = _(
+            "iletimerkezi is not available: it answered %(code)s (%(message)s). "
+            "If this lasts, ask the vendor's support."
+        ) % {"code": code, "message": message or _("no message")}
+        return ServiceUnavailable(text, code=code, temporary=code in _TEMPORARY)
     return _BY_CODE.get(code, ApiError)(code, message)

@@ -1,27 +1,23 @@
-"""What came of a fetch in words, for commands and pages, in the language that is active."""
+"""The outcome of a fetch in words, for the command and the admin, in the active language."""
 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
-from django.db import Error, InterfaceError, OperationalError, ProgrammingError
+from django import db
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
-if TYPE_CHECKING:
-    from collections.abc import Sequence
+from .services import FetchResult
 
-    from .services import FetchResult
-
-_LONGEST_REFUSAL = 300
-
-# What the databases say, in this order: SQLite, PostgreSQL, MariaDB. None has an exception for it.
+# What SQLite, PostgreSQL and MariaDB say, in this order. No exception tells these cases apart.
 _NOT_MIGRATED = re.compile(
     r"no such table|no such column|has no column"
     r"|(?:relation|column) .*does not exist"
     r"|doesn't exist|Unknown column"
 )
-# The numbers are those of the client of MariaDB; PostgreSQL's all speak of a connection.
+# The numbers are those of MariaDB's client. PostgreSQL names the connection in each message.
 _NOT_CONNECTED = re.compile(
     r"unable to open database"
     r"|connect"
@@ -30,8 +26,14 @@ _NOT_CONNECTED = re.compile(
 )
 
 
-def describe_counts(what: str, results: Sequence[FetchResult]) -> str:
-    """Return one line on what was done to how many groups, by all fetches together."""
+def describe_results(results: Sequence[FetchResult]) -> str:
+    """Say in one line what some fetches did together."""
+    group = results[0].group
+    what = (
+        _("Fetched “%(group)s” (id %(id)s)") % {"group": group, "id": group.pk}
+        if len(results) == 1
+        else _("Fetched %s contact groups") % len(results)
+    )
     return _(
         "%(what)s: %(created)s created, %(changed)s changed, %(unchanged)s unchanged, "
         "%(missing)s missing."
@@ -44,32 +46,44 @@ def describe_counts(what: str, results: Sequence[FetchResult]) -> str:
     }
 
 
-def describe_other(asked_for: int, answered: int) -> str:
-    """Return one line on an answer about another group than the one that was asked for."""
-    said = _("Asked for group %(asked)s, the vendor answered about group %(answered)s.")
-    return said % {"asked": asked_for, "answered": answered}
+def describe_alias(asked_for: int, returned: int) -> str:
+    """Say in one line that the vendor returned another group than the one asked for."""
+    return _("Asked for group %(asked)s, but the vendor returned group %(returned)s.") % {
+        "asked": asked_for,
+        "returned": returned,
+    }
 
 
 def describe_failure(group_id: int, error: Exception) -> str:
-    """Return one line on why a group could not be fetched, by the vendor or by the database.
-
-    It is in the language that is active, and holds no credential.
-    """
-    reason = describe_refusal(error) if isinstance(error, Error) else str(error)
+    """Say in one line why a group could not be fetched. Holds no credential."""
+    reason = describe_refusal(error) if isinstance(error, db.Error) else str(error)
     return _("Group %(id)s: %(error)s") % {"id": group_id, "error": reason}
 
 
-def describe_refusal(error: Error) -> str:
-    """Return one line on why the database did not do as it was told."""
-    said = str(error).partition("\n")[0][:_LONGEST_REFUSAL]
-    refusal = _("The database refused (%s).") % said
-    return f"{refusal} {_hint(error)}".rstrip()
+def describe_loss(unstored: int) -> str:
+    """Say in one line that answers were lost."""
+    return (
+        ngettext(
+            "%s answer could not be stored: fetch again.",
+            "%s answers could not be stored: fetch again.",
+            unstored,
+        )
+        % unstored
+    )
 
 
-def _hint(error: Error) -> str:
-    """Return what to look at after a refusal; empty where nothing is known to help."""
-    if isinstance(error, OperationalError | ProgrammingError) and _NOT_MIGRATED.search(str(error)):
+def describe_refusal(error: db.Error) -> str:
+    """Describe a database error in one line, with the next step if one is known."""
+    reason = str(error).partition("\n")[0][:300].rstrip(".")
+    text = _("Database error: %s.") % reason
+    return f"{text} {_next_step(error)}".rstrip()
+
+
+def _next_step(error: db.Error) -> str:
+    could_be_schema = isinstance(error, db.OperationalError | db.ProgrammingError)
+    if could_be_schema and _NOT_MIGRATED.search(str(error)):
         return _("Has “manage.py migrate” been run?")
-    if isinstance(error, OperationalError | InterfaceError) and _NOT_CONNECTED.search(str(error)):
-        return _("Check DATABASES, and that the server runs.")
+    could_be_connection = isinstance(error, db.OperationalError | db.InterfaceError)
+    if could_be_connection and _NOT_CONNECTED.search(str(error)):
+        return _("Check DATABASES, and that the server is running.")
     return ""

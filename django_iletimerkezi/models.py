@@ -1,4 +1,4 @@
-"""The mirror's tables, and how to read a tree from them. Knows no HTTP."""
+"""The mirror's tables, and how to read trees from them. Knows no HTTP."""
 
 from __future__ import annotations
 
@@ -19,80 +19,77 @@ if TYPE_CHECKING:
 else:
     CharField, TextField = models.CharField, models.TextField
 
-DOWN = "child.parent_id = reached.id"
-UP = "child.id = reached.parent_id"
-
-
-def reached(table: str, ids: str, step: str) -> str:
-    """Return the beginning of a statement that can select from ``reached``: some groups, and all
-    below or above them. ``ids`` is what stands for theirs in it.
-    """
-    # UNION drops rows that were reached before, so that a loop comes to an end.
-    return f"""
-        WITH RECURSIVE reached (id, parent_id) AS (
-            SELECT id, parent_id FROM {table} WHERE id IN ({ids})
-            UNION
-            SELECT child.id, child.parent_id FROM {table} child JOIN reached ON {step}
-        )"""  # noqa: S608 - nothing from outside
+# UNION drops rows that were reached before, so that loops come to an end.
+_SUBTREE = """
+    WITH RECURSIVE subtree (id) AS (
+        SELECT id FROM {table} WHERE id IN ({ids})
+        UNION
+        SELECT child.id FROM {table} child JOIN subtree ON child.parent_id = subtree.id
+    )
+    SELECT id FROM subtree"""
+_PATHS = """
+    WITH RECURSIVE paths (id, parent_id) AS (
+        SELECT id, parent_id FROM {table} WHERE id IN ({ids})
+        UNION
+        SELECT parent.id, parent.parent_id
+        FROM {table} parent JOIN paths ON parent.id = paths.parent_id
+    )
+    SELECT id FROM paths"""
+_COUNT_BELOW = """
+    WITH RECURSIVE below (top, id) AS (
+        SELECT parent_id, id FROM {table} WHERE parent_id IN ({ids})
+        UNION
+        SELECT below.top, child.id FROM {table} child JOIN below ON child.parent_id = below.id
+    )
+    SELECT top, COUNT(*) FROM below WHERE id <> top GROUP BY top"""
 
 
 class GroupQuerySet(models.QuerySet["Group"]):
-    """What can be asked of the mirrored groups: which are listed, and what is below or above one.
-
-    All of it is read from the mirror. The vendor is not asked.
-    """
+    """The mirrored groups. Reads the mirror only, never the vendor."""
 
     def listed(self) -> Self:
-        """Return the groups that the vendor lists, as far as is known."""
+        """Return the groups that the vendor lists, as far as the mirror knows."""
         return self.filter(missing_since=None)
 
     def missing(self) -> Self:
-        """Return the groups that the vendor has ceased to list."""
+        """Return the groups that the vendor no longer lists."""
         return self.exclude(missing_since=None)
 
     def subtree(self, group_id: int) -> Self:
-        """Return a group and all below it, in one query, whatever loops are stored.
+        """Return a group and everything below it, in one query. Loops do no harm.
 
-        MariaDB goes down 1,000 levels, unless its ``max_recursive_iterations`` is raised.
+        MariaDB descends 1,000 levels, unless its ``max_recursive_iterations`` is raised.
         """
-        return self._reach([group_id], DOWN)
+        return self._reached_by(_SUBTREE, [group_id])
 
-    def path(self, group_id: int) -> Self:
-        """Return a group and all above it, in one query, whatever loops are stored.
-
-        In no particular order: ``paths`` has them from the root down.
-        """
-        return self._reach([group_id], UP)
+    def path(self, group_id: int) -> list[Group]:
+        """Return the groups from the root down to a group, in one query. Loops do no harm."""
+        return self.paths([group_id]).get(group_id, [])
 
     def paths(self, group_ids: Collection[int]) -> dict[int, list[Group]]:
-        """Return, by id, the groups from the root to each of some, in one query for them all."""
-        above = {group.pk: group for group in self._reach(group_ids, UP)}
-        return {group_id: _climb(group_id, above) for group_id in group_ids if group_id in above}
+        """Return the path of each group by its id, in one query for all."""
+        groups = {group.pk: group for group in self._reached_by(_PATHS, group_ids)}
+        return {group_id: _climb(group_id, groups) for group_id in group_ids if group_id in groups}
 
     def count_below(self, group_ids: Collection[int]) -> dict[int, int]:
-        """Return how many groups are below each of some, in one query; without those with none."""
+        """Return how many groups are below each group, by its id, if any are. One query."""
         if not group_ids:
             return {}
-        table = connections[self.db].ops.quote_name(self.model._meta.db_table)
-        places = ", ".join(["%s"] * len(group_ids))
-        statement = f"""
-            WITH RECURSIVE below (top, id) AS (
-                SELECT parent_id, id FROM {table} WHERE parent_id IN ({places})
-                UNION
-                SELECT below.top, child.id
-                FROM {table} child JOIN below ON child.parent_id = below.id
-            ) SELECT top, COUNT(*) FROM below WHERE id <> top GROUP BY top"""  # noqa: S608 - only the table's own name is put in
         with connections[self.db].cursor() as cursor:
-            cursor.execute(statement, list(group_ids))
+            cursor.execute(self._complete(_COUNT_BELOW, group_ids), list(group_ids))
             return dict(cursor.fetchall())
 
-    def _reach(self, group_ids: Collection[int], step: str) -> Self:
+    def _reached_by(self, statement: str, group_ids: Collection[int]) -> Self:
         if not group_ids:
             return self.none()
-        table = connections[self.db].ops.quote_name(self.model._meta.db_table)
-        places = ", ".join(["%s"] * len(group_ids))
-        statement = f"{reached(table, places, step)} SELECT id FROM reached"  # noqa: S608 - only the table's own name is put in
-        return self.filter(pk__in=RawSQL(statement, list(group_ids)))  # noqa: S611 - as above
+        sql = self._complete(statement, group_ids)
+        return self.filter(pk__in=RawSQL(sql, list(group_ids)))  # noqa: S611 - constant text
+
+    def _complete(self, statement: str, group_ids: Collection[int]) -> str:
+        return statement.format(
+            table=connections[self.db].ops.quote_name(self.model._meta.db_table),
+            ids=", ".join(["%s"] * len(group_ids)),
+        )
 
 
 def _climb(group_id: int, groups: Mapping[int, Group]) -> list[Group]:
@@ -104,7 +101,7 @@ def _climb(group_id: int, groups: Mapping[int, Group]) -> list[Group]:
 
 
 class _FromName:
-    """A field that is filled from the name whenever a group is saved."""
+    """A field whose value is computed from the name whenever a group is saved."""
 
     attname: str
     kind: str
@@ -132,13 +129,12 @@ class _SearchKey(_FromName, TextField):
 
 
 class Group(models.Model):
-    """A contact group as the vendor's answers told of it.
+    """A contact group, as far as the vendor's answers described it.
 
     ``id`` is the vendor's. ``count`` is the number of contacts in the group itself (source: the
-    vendor's page for get-group). Times are those at which requests
-    were sent: what an answer says was true then or later. ``sort_key`` puts names in Turkish
-    alphabetical order, and ``search_key`` is what ``turkish.search_key`` makes of a name; saving
-    fills both.
+    vendor's page for get-group). Times are when requests were sent: what an answer says was true
+    then or later. ``sort_key`` sorts names in Turkish alphabetical order, ``search_key`` ignores
+    case, dots and accents; saving fills both.
     """
 
     id = models.BigIntegerField(_("id"), primary_key=True)
@@ -147,7 +143,7 @@ class Group(models.Model):
         models.SET_NULL,
         null=True,
         blank=True,
-        db_index=False,  # The index of Meta serves.
+        db_index=False,  # Meta.indexes has one.
         related_name="children",
         verbose_name=_("parent group"),
     )
@@ -156,33 +152,37 @@ class Group(models.Model):
     search_key = _SearchKey(editable=False, default="")
     count = models.PositiveBigIntegerField(_("number of contacts"))
     seen_at = models.DateTimeField(
-        _("last seen"), help_text=_("Time of the last answer that mentioned this group.")
+        _("last seen"), help_text=_("When an answer last contained this group.")
     )
+    # Which group listed this one last. Not a foreign key: that row may have been deleted.
+    named_parent_id = models.BigIntegerField(null=True, editable=False)
     placed_at = models.DateTimeField(
         _("last placed"),
         null=True,
         blank=True,
         editable=False,
-        help_text=_("Time of the last answer that listed this group under another."),
+        help_text=_("When an answer last listed this group under another."),
     )
     fetched_at = models.DateTimeField(
         _("last fetched"),
         null=True,
         blank=True,
-        help_text=_("Time of the last answer to a request for this very group."),
+        help_text=_("When this group was last fetched."),
     )
     listed_at = models.DateTimeField(
         _("subgroups last listed"),
         null=True,
         blank=True,
         editable=False,
-        help_text=_("Time of the last answer that listed all its subgroups."),
+        help_text=_("When an answer last listed all subgroups of this group."),
     )
+    # When the vendor last answered that there is no such group (463).
+    denied_at = models.DateTimeField(null=True, editable=False)
     missing_since = models.DateTimeField(
         _("missing since"),
         null=True,
         blank=True,
-        help_text=_("Time of the answer that no longer listed this group."),
+        help_text=_("When an answer first lacked this group."),
     )
 
     objects = GroupQuerySet.as_manager()
@@ -203,10 +203,10 @@ class Group(models.Model):
         return display.label(self.name) or str(self.pk)
 
 
-class MirrorLock(models.Model):  # noqa: DJ008 - nobody gets to see it
-    """One row, updated first in each writing transaction, so that writers take turns.
+class MirrorLock(models.Model):  # noqa: DJ008 - nobody sees it
+    """One row that each writing transaction updates first, so that writers take turns.
 
-    Without it two writers could each store one half of a loop.
+    Without it, two writers could each store one half of a loop.
     """
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1)

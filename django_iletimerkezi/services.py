@@ -3,44 +3,46 @@
 from __future__ import annotations
 
 import logging
-from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from time import monotonic
 from typing import TYPE_CHECKING
 
-from django.db import Error, router
+from django import db
 
-from .api.parsing import Absence, Answer, count_mentions
+from .api.parsing import Absence, Answer
 from .conf import conf
 from .exceptions import GroupNotFound, IletimerkeziError
-from .mirror import store
-from .mirror.crawl import Failure, Walk
+from .mirror import rules, store
+from .mirror.crawl import Crawl, Failure
 from .models import Group
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from .api import IletimerkeziClient
 
-    from .api.client import IletimerkeziClient
-
-__all__ = ["FetchResult", "fetch_group", "get_client"]
+__all__ = ["FetchResult", "Progress", "fetch_each", "fetch_group", "get_client"]
 
 logger = logging.getLogger("django_iletimerkezi")
 logger.addHandler(logging.NullHandler())
 
-_BATCH_GROUPS = 2500
-_BATCH_SECONDS = 5
+BATCH_GROUPS = 2_500
+"""Groups per transaction: larger batches are hardly faster, and hold other writers up longer."""
+
+BATCH_SECONDS = 5
+"""Age at which a smaller batch is stored: as much is lost if the process is killed."""
 
 
 @dataclass(frozen=True, slots=True)
 class FetchResult:
-    """What a fetch did: the ``group`` that was answered, and to how many groups it did what.
+    """The outcome of a fetch: the mirrored ``group`` that was answered, and counts of groups.
 
-    Each group in the answers is counted once, as ``created``, ``changed`` or ``unchanged``;
-    ``missing`` counts those that turned out to be no longer listed. ``failures`` has, by id, why
-    a group below the first one could not be fetched. ``others`` has, by the id that was asked
-    for, that of the group that was answered about where it is another, as in the sample on the
-    vendor's page for get-group; ``group`` is such a one if the first answer was.
+    Each group in the answers is counted once, as ``created``, ``changed`` or ``unchanged``.
+    ``missing`` counts the groups that this fetch found to be no longer listed. ``failures`` has
+    the errors of groups below the first one, by id. ``aliases`` maps the ids that were asked for to
+    the ids that the vendor returned, where they differ: the sample on its page for get-group asks
+    for 5 and returns 97101.
     """
 
     group: Group
@@ -49,16 +51,39 @@ class FetchResult:
     unchanged: int
     missing: int
     failures: Mapping[int, IletimerkeziError] = field(default_factory=dict)
-    others: Mapping[int, int] = field(default_factory=dict)
+    aliases: Mapping[int, int] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a fetch has come: how many groups were asked for and are known.
+
+    ``unstored`` counts the answers that are not stored yet, ``failures`` has the errors of single
+    groups, by id.
+    """
+
+    done: int = 0
+    known: int = 0
+    unstored: int = 0
+    failures: dict[int, IletimerkeziError] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """One of several fetches, and its result or the error that ended it."""
+
+    group_id: int
+    outcome: FetchResult | IletimerkeziError | db.Error
+    progress: Progress
 
 
 def get_client() -> IletimerkeziClient:
-    """Return a client made from the settings as they are now; the caller closes it.
+    """Return a client made from the current settings; the caller closes it.
 
-    Raises ImproperlyConfigured if a setting is missing, wrong or contradicts another.
+    Raises ImproperlyConfigured if settings are missing, invalid or contradictory.
     """
     # Not at the top: requests is slow to import, and admin and commands import this at start-up.
-    from .api.client import Credentials, IletimerkeziClient  # noqa: PLC0415 - said above
+    from .api import Credentials, IletimerkeziClient  # noqa: PLC0415 - see above
 
     return IletimerkeziClient(
         Credentials(conf.api_key, conf.effective_hash),
@@ -75,140 +100,179 @@ def fetch_group(
     recursive: bool = False,
     depth: int | None = None,
     client: IletimerkeziClient | None = None,
-    report: Callable[[int, int], object] | None = None,
+    report: Callable[[Progress], object] | None = None,
 ) -> FetchResult:
-    """Ask the vendor for a group and write its answer into the mirror.
+    """Fetch a group from the vendor and store the answer in the mirror.
 
-    An answer tells of a group and its direct subgroups (source: the vendor's page for get-group,
-    which never says who the parent is). With ``recursive`` each of those is asked
-    for too, and so on; ``depth`` is how many levels below the first group to ask for, and implies
-    ``recursive``. What is answered is stored as it arrives, in batches of a few seconds at most; an
-    exception, Ctrl-C's included, stores what is waiting before it goes on. A ``client`` that is
-    passed in stays open, so that several fetches share its connections. ``report`` is called with
-    the numbers of groups that were asked for and that are known so far.
+    An answer lists a group and its direct subgroups, and does not name its parent (source: the
+    vendor's page for get-group). ``recursive`` fetches everything below it too, ``depth`` that many
+    levels. Answers are stored in batches, at the latest after a few seconds. If an exception or
+    Ctrl-C ends the fetch, the pending answers are stored first. A ``client`` that is passed in
+    stays open, so that several fetches share its connections. ``report`` is called after each
+    answer, with the same ``Progress`` each time.
 
-    Call it outside of a transaction: inside one nothing is stored for good until its end, and other
-    writers of the mirror wait for that.
+    Call it outside of a transaction: inside one, nothing is stored until the transaction ends, and
+    other writers of the mirror wait for it.
 
-    Raises ImproperlyConfigured; ValueError for a depth below 0 or an id outside 1 to 2**63-1;
-    DatabaseError; and IletimerkeziError if the first group cannot be fetched, or none could, as
-    with wrong credentials. ``GroupNotFound`` means that a mirrored group of this id is now marked
-    missing.
+    Raises ImproperlyConfigured; ValueError for a negative depth or an id outside 1 to 2**63-1;
+    ``django.db.Error``; and IletimerkeziError if the first group cannot be fetched, or none could,
+    for example because the credentials are wrong. After ``GroupNotFound``, a mirrored group with
+    this id is marked missing.
     """
+    recorder = _Recorder(report)
+    with nullcontext(client) if client else get_client() as client:
+        return _fetch(group_id, _depth(depth, recursive=recursive), client, recorder)
+
+
+def fetch_each(
+    group_ids: Iterable[int],
+    *,
+    recursive: bool = False,
+    depth: int | None = None,
+    report: Callable[[Progress], object] | None = None,
+) -> Iterator[Fetched]:
+    """Fetch one group after the other, and yield the outcome of each.
+
+    A group that fails does not stop the others, unless they would fail in the same way. Raises
+    ImproperlyConfigured and ValueError as ``fetch_group`` does.
+    """
+    levels = _depth(depth, recursive=recursive)
+    with get_client() as client:
+        for group_id in group_ids:
+            recorder = _Recorder(report)
+            outcome: FetchResult | IletimerkeziError | db.Error
+            try:
+                outcome = _fetch(group_id, levels, client, recorder)
+            except (IletimerkeziError, db.Error) as error:
+                outcome = error
+            yield Fetched(group_id, outcome, recorder.progress)
+            if isinstance(outcome, db.Error) or getattr(outcome, "is_fatal", False):
+                return
+
+
+def _depth(depth: int | None, *, recursive: bool) -> int | None:
+    """Return how many levels below a group to fetch, None for all."""
     if depth is not None and depth < 0:
-        raise ValueError("a depth is 0 or more")
-    if client is None:
-        with get_client() as own:
-            return fetch_group(
-                group_id, recursive=recursive, depth=depth, client=own, report=report
-            )
+        raise ValueError("depth must be 0 or more")
+    return depth if recursive or depth else 0
+
+
+def _fetch(
+    group_id: int, depth: int | None, client: IletimerkeziClient, recorder: _Recorder
+) -> FetchResult:
     try:
         root = client.ask(group_id)
     except GroupNotFound as error:
         store.store([_absence(group_id, error)])
         raise
-    ledger = _Ledger()
-    ledger.add(root)
-    walk = Walk(client, root, depth)
+    recorder.add(root)
+    crawl = Crawl(client.ask, root, depth=depth, workers=client.max_connections)
     try:
-        if depth != 0 and (recursive or depth):
-            _take_in(walk, ledger, report)
-        ledger.store()
-    except BaseException as error:
-        error.failures = ledger.failures  # type: ignore[attr-defined]  # for those who tell of it
-        # Interrupted, or further groups would fail as well: keep what has been answered.
-        if not isinstance(error, Error):
-            for answer in walk.arrived():
-                ledger.add(answer)
-            ledger.rescue(error)
+        recorder.report(done=crawl.done, known=crawl.known)
+        for outcome in crawl if depth != 0 else ():
+            recorder.add(outcome)
+            recorder.report(done=crawl.done, known=crawl.known)
+            recorder.store_if_due()
+        recorder.store()
+    except db.Error:
         raise
-    return ledger.result(root)
+    except BaseException as error:
+        for answer in crawl.arrived():
+            recorder.add(answer)
+        recorder.rescue()
+        if isinstance(error, IletimerkeziError):
+            error.failures = recorder.progress.failures
+        raise
+    return recorder.result(root)
 
 
-def _take_in(walk: Walk, ledger: _Ledger, report: Callable[[int, int], object] | None) -> None:
-    for outcome in walk:
-        ledger.add(outcome)
-        if report:
-            report(walk.done, walk.known)
-        if ledger.is_due:
-            ledger.store()
+class _Recorder:
+    """Stores the outcomes of a fetch in batches, and counts what they change."""
 
-
-class _Ledger:
-    """Takes outcomes, stores them in batches, and keeps count of what happened to each group."""
-
-    def __init__(self) -> None:
-        self._waiting: list[Answer | Absence] = []
-        self._weight = 0
+    def __init__(self, report: Callable[[Progress], object] | None) -> None:
+        self._report = report
+        self.progress = Progress()
+        self._pending: list[Answer | Absence] = []
+        self._pending_groups = 0
         self._stored_at = monotonic()
-        self._outcomes: dict[int, store.Outcome] = {}
-        self._others: dict[int, int] = {}
-        self.failures: dict[int, IletimerkeziError] = {}
+        self._aliases: dict[int, int] = {}
+        self._mentioned: set[int] = set()
+        self._created: set[int] = set()
+        self._changed: set[int] = set()
+        self._missing: set[int] = set()
 
     def add(self, outcome: Answer | Failure) -> None:
         if isinstance(outcome, Answer):
-            if outcome.group.id != outcome.asked_for:
-                logger.warning(
-                    "Asked for group %s, the vendor answered about group %s.",
-                    outcome.asked_for,
-                    outcome.group.id,
-                )
-                self._others[outcome.asked_for] = outcome.group.id
-            self._waiting.append(outcome)
-            self._weight += count_mentions(outcome.group)
-            return
-        self.failures[outcome.asked_for] = outcome.error
-        if isinstance(outcome.error, GroupNotFound):
-            self._waiting.append(_absence(outcome.asked_for, outcome.error))
+            self._note_alias(outcome.asked_for, outcome.group.id)
+            mentioned = rules.mentions(outcome.group)
+            self._mentioned.update(mentioned)
+            self._pending.append(outcome)
+            self._pending_groups += len(mentioned)
+        else:
+            self.progress.failures[outcome.asked_for] = outcome.error
+            if isinstance(outcome.error, GroupNotFound):
+                self._pending.append(_absence(outcome.asked_for, outcome.error))
+        self.progress.unstored = len(self._pending)
 
-    @property
-    def is_due(self) -> bool:
-        return self._weight >= _BATCH_GROUPS or monotonic() - self._stored_at >= _BATCH_SECONDS
+    def _note_alias(self, asked_for: int, returned: int) -> None:
+        if returned != asked_for:
+            logger.warning("Asked for group %s, but the vendor returned %s.", asked_for, returned)
+            self._aliases[asked_for] = returned
+
+    def report(self, *, done: int, known: int) -> None:
+        self.progress.done, self.progress.known = done, known
+        if self._report:
+            self._report(self.progress)
+
+    def store_if_due(self) -> None:
+        age = monotonic() - self._stored_at
+        if self._pending_groups >= BATCH_GROUPS or age >= BATCH_SECONDS:
+            self.store()
 
     def store(self) -> None:
-        """Store what is waiting. It waits on if that is interrupted."""
-        for group_id, outcome in store.store(self._waiting).items():
-            self._outcomes[group_id] = _sum_up(self._outcomes.get(group_id), outcome)
-        self._waiting, self._weight, self._stored_at = [], 0, monotonic()
+        """Store what is pending. It stays pending if that fails."""
+        for change in store.store(self._pending):
+            if change.kind == "created":
+                self._created.add(change.group_id)
+            elif change.kind == "missing":
+                self._missing.add(change.group_id)
+            else:
+                self._changed.add(change.group_id)
+            if change.kind == "returned":
+                self._missing.discard(change.group_id)
+        self._pending, self._pending_groups = [], 0
+        self._stored_at = monotonic()
+        self.progress.unstored = 0
 
-    def rescue(self, reason: BaseException) -> None:
-        """Store what is waiting, if that is possible, before ``reason`` ends the fetch."""
+    def rescue(self) -> None:
+        """Store what is pending, if possible, before another error ends the fetch."""
         try:
             self.store()
-        except (Error, KeyboardInterrupt) as error:
-            logger.exception("%s answers could not be stored.", len(self._waiting))
-            reason.add_note(f"{len(self._waiting)} answers could not be stored: {error!r}")
+        except (db.Error, KeyboardInterrupt):
+            logger.exception("%s answers could not be stored.", len(self._pending))
 
     def result(self, root: Answer) -> FetchResult:
-        counts = Counter(self._outcomes.values())
+        created = self._created - self._missing
+        changed = self._changed - self._missing - created
         return FetchResult(
             group=_mirrored(root),
-            created=counts["created"],
-            changed=counts["changed"],
-            unchanged=counts["unchanged"],
-            missing=counts["missing"],
-            failures=self.failures,
-            others=self._others,
+            created=len(created),
+            changed=len(changed),
+            unchanged=len(self._mentioned - created - changed - self._missing),
+            missing=len(self._missing),
+            failures=self.progress.failures,
+            aliases=self._aliases,
         )
 
 
-def _mirrored(answer: Answer) -> Group:
-    """Return the group of an answer as it is mirrored; as answered, if it was deleted meanwhile."""
-    told = answer.group
-    groups = Group.objects.using(router.db_for_write(Group))
-    return groups.filter(pk=told.id).first() or Group(
-        id=told.id, name=told.name, count=told.count, seen_at=answer.asked_at
+def _mirrored(root: Answer) -> Group:
+    """Return the mirrored group, or what the answer says if it was deleted in the meantime."""
+    group = root.group
+    groups = Group.objects.using(db.router.db_for_write(Group))
+    return groups.filter(pk=group.id).first() or Group(
+        id=group.id, name=group.name, count=group.count, seen_at=root.asked_at
     )
 
 
 def _absence(group_id: int, error: IletimerkeziError) -> Absence:
     return Absence(group_id, error.asked_at or datetime.now(UTC))
-
-
-def _sum_up(before: store.Outcome | None, now: store.Outcome) -> store.Outcome:
-    """Return what happened to a group over two batches."""
-    if before is None or now == "missing" or before == "unchanged":
-        return now
-    if before == "missing":
-        return "changed" if now == "changed" else before
-    return before

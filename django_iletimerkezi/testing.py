@@ -29,7 +29,7 @@ DOCUMENTED_SAMPLE: GroupDict = {
     "count": 1,
     "children": [{"id": 97489, "name": "Test 2", "count": 2}],
 }
-"""The group in the vendor's documentation, which there is the answer to a request for group 5."""
+"""The group in the vendor's documentation, which is returned there for group 5."""
 
 MESSAGES = {
     200: "İşlem başarılı",
@@ -41,68 +41,68 @@ MESSAGES = {
 """The vendor's message for each code that its page documents."""
 
 
-_POLL_INTERVAL = 0.02
-"""Seconds that ``stop`` may take; the standard library's half a second is felt in a suite."""
+_OUTLINE = """
+1000 0 Rehber
+  1100 12 Müşteriler
+    1110 480 İstanbul
+      1111 95 Kadıköy
+      1112 61 Üsküdar
+      1113 74 Beşiktaş
+      1114 88 Şişli
+    1120 210 Ankara
+      1121 57 Çankaya
+      1122 33 Keçiören
+    1130 164 İzmir
+      1131 40 Karşıyaka
+      1132 18 Çeşme
+    1140 9 Iğdır
+    1150 27 Şanlıurfa
+  1200 3 Çalışanlar
+    1210 14 Satış
+      1211 8 Saha ekibi
+      1212 6 Çağrı merkezi
+    1220 5 Muhasebe
+    1230 4 İnsan Kaynakları
+    1240 7 Bilgi İşlem
+      1241 2 Nöbetçiler 📟
+  1300 0 Bayiler
+    1310 22 Ege Bölgesi
+    1320 16 Güneydoğu
+    1330 11 Yurt dışı
+      1331 3 Köln
+      1332 2 Gence
+  1400 320 Öğrenciler
+    1410 1250 Mezunlar
+  1500 6 Kara liste
+"""
 
 
-def _group(group_id: int, name: str, count: int, *children: GroupDict) -> GroupDict:
-    group = {"id": group_id, "name": name, "count": count}
-    return group | {"children": list(children)} if children else group
+def _read_outline(outline: str) -> GroupDict:
+    """Return the tree of an outline whose lines are id, number of contacts and name."""
+    path: list[dict[str, Any]] = []
+    for line in outline.strip().splitlines():
+        depth = (len(line) - len(line.lstrip())) // 2
+        group_id, count, name = line.split(maxsplit=2)
+        group = {"id": int(group_id), "name": name, "count": int(count)}
+        del path[depth:]
+        if path:
+            path[-1].setdefault("children", []).append(group)
+        path.append(group)
+    return path[0]
 
 
-PHONE_BOOK: GroupDict = _group(
-    1000,
-    "Rehber",
-    0,
-    _group(
-        1100,
-        "Müşteriler",
-        12,
-        _group(
-            1110,
-            "İstanbul",
-            480,
-            _group(1111, "Kadıköy", 95),
-            _group(1112, "Üsküdar", 61),
-            _group(1113, "Beşiktaş", 74),
-            _group(1114, "Şişli", 88),
-        ),
-        _group(1120, "Ankara", 210, _group(1121, "Çankaya", 57), _group(1122, "Keçiören", 33)),
-        _group(1130, "İzmir", 164, _group(1131, "Karşıyaka", 40), _group(1132, "Çeşme", 18)),
-        _group(1140, "Iğdır", 9),
-        _group(1150, "Şanlıurfa", 27),
-    ),
-    _group(
-        1200,
-        "Çalışanlar",
-        3,
-        _group(1210, "Satış", 14, _group(1211, "Saha ekibi", 8), _group(1212, "Çağrı merkezi", 6)),
-        _group(1220, "Muhasebe", 5),
-        _group(1230, "İnsan Kaynakları", 4),
-        _group(1240, "Bilgi İşlem", 7, _group(1241, "Nöbetçiler 📟", 2)),
-    ),
-    _group(
-        1300,
-        "Bayiler",
-        0,
-        _group(1310, "Ege Bölgesi", 22),
-        _group(1320, "Güneydoğu", 16),
-        _group(1330, "Yurt dışı", 11, _group(1331, "Köln", 3), _group(1332, "Gence", 2)),
-    ),
-    _group(1400, "Öğrenciler", 320, _group(1410, "Mezunlar", 1250)),
-    _group(1500, "Kara liste", 6),
-)
+PHONE_BOOK = _read_outline(_OUTLINE)
 """A phone book of thirty-two groups, made up, three levels below its top."""
 
 
 class Sandbox:
     """A server of the vendor's API on a free port of 127.0.0.1; a context manager.
 
-    It does as the vendor's page for get-group says: 404 for any other address, 400 for a request
+    It follows the vendor's page for get-group: 404 for any other address, 400 for a request
     that cannot be read, 401 for other credentials, and 463 for a group that it does not have.
 
-    ``tree`` are the groups to serve, each with its subgroups inside it; an answer tells of one
-    group and its direct subgroups, as the vendor's does. ``aliases`` maps an id that is asked
+    ``tree`` are the groups to serve, each with its subgroups inside it; an answer contains
+    one group and its direct subgroups, like the vendor's. ``aliases`` maps an id that is asked
     for to the one that is answered; ``latency`` is how many seconds each answer takes.
     ``headers`` are added to each answer. Without tree and aliases it serves
     ``DOCUMENTED_SAMPLE``, also when asked for 5, and ``PHONE_BOOK``. ``asked`` lists the ids of
@@ -132,7 +132,10 @@ class Sandbox:
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.sandbox = self
         self._thread = threading.Thread(
-            target=self._server.serve_forever, args=(_POLL_INTERVAL,), daemon=True
+            # The default interval of half a second would delay each ``stop`` in a test suite.
+            target=self._server.serve_forever,
+            args=(0.02,),
+            daemon=True,
         )
 
     def serve(self, tree: Iterable[GroupDict]) -> None:
@@ -219,7 +222,7 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exc_info()[1], OSError):  # A client that hangs up is no news.
+        if not isinstance(sys.exc_info()[1], OSError):  # Ignore clients that hang up.
             super().handle_error(request, client_address)
 
     def server_close(self) -> None:

@@ -5,21 +5,22 @@ from __future__ import annotations
 import unicodedata
 
 SORT_KEY_LENGTH = 200
-SEARCH_KEY_LENGTH = 1000
-"""Far beyond any sensible name. A sign may become eighteen in a search key."""
+"""Digits of a sort key: names differ within a hundred letters, and an index stays small."""
+SEARCH_KEY_LENGTH = 1_000
+"""Characters of a search key: far beyond any sensible name. One character may become eighteen."""
 
 _UNSEEN = {"Mn", "Me", "Cf"}
-"""Categories of marks on letters, and of signs that format."""
+"""Categories of marks on letters, and of characters that format."""
 _PUNCTUATION = " !\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
 _LETTERS = "abcçdefgğhıijklmnoöpqrsştuüvwxyz"
 _KNOWN = frozenset(_PUNCTUATION + "0123456789" + _LETTERS)
-_CAPITALS = str.maketrans("Iİ", "ıi")
-_PLAIN = str.maketrans("ıøłđəæ’‘ʼ–—", "ioldea'''--")
-"""Letters that are not made of another and a mark, and signs that few keyboards have."""
+_TO_LOWER = str.maketrans("Iİ", "ıi")
+_TO_PLAIN = str.maketrans("ıøłđəæ’‘ʼ–—", "ioldea'''--")
+"""Letters that do not decompose, and punctuation that few keyboards have."""
 
 
 class _Weights(dict[int, str]):
-    """Digits alone, which any collation puts in the same order: two, or eight after a 9."""
+    """Two digits per character, or eight that start with 9: any collation sorts digits alike."""
 
     def __missing__(self, code: int) -> str:
         return f"9{code:07}"
@@ -34,21 +35,18 @@ _WEIGHTS = _Weights(
 
 
 def sort_key(name: str) -> str:
-    """Return a text by which names come in Turkish alphabetical order, whatever their case.
-
-    It tells about a hundred letters of the name apart.
-    """
-    text = unicodedata.normalize("NFC", name[:SORT_KEY_LENGTH]).translate(_CAPITALS).lower()
+    """Return a key that sorts names in Turkish alphabetical order, ignoring case."""
+    text = unicodedata.normalize("NFC", name[:SORT_KEY_LENGTH]).translate(_TO_LOWER).lower()
     if not _KNOWN.issuperset(text):
         text = "".join(sign if sign in _KNOWN else search_key(sign) for sign in text)
     return text.translate(_WEIGHTS)[:SORT_KEY_LENGTH]
 
 
 def search_key(text: str) -> str:
-    """Return a text without case, dots and other marks: İstanbul, ISTANBUL and ıstanbul agree."""
+    """Drop case, dots and accents: İstanbul, ISTANBUL and ıstanbul get the same key."""
     text = text[:SEARCH_KEY_LENGTH]
     if text.isascii():
         return text.casefold()
-    decomposed = unicodedata.normalize("NFKD", text).casefold().translate(_PLAIN)
-    seen = (sign for sign in decomposed if unicodedata.category(sign) not in _UNSEEN)
+    plain = unicodedata.normalize("NFKD", text).casefold().translate(_TO_PLAIN)
+    seen = (sign for sign in plain if unicodedata.category(sign) not in _UNSEEN)
     return "".join(seen)[:SEARCH_KEY_LENGTH]

@@ -1,4 +1,4 @@
-"""Run a management command as ``manage.py`` would, and take down what it says."""
+"""Runs a management command as ``manage.py`` would, and keeps its output."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ class Outcome:
     err: str
 
 
-def run(*args: str) -> Outcome:
-    out, err, status = io.StringIO(), io.StringIO(), 0
+def run(*args: str, stderr: io.StringIO | None = None) -> Outcome:
+    out, err, status = io.StringIO(), stderr or io.StringIO(), 0
     try:
         call_command(*args, stdout=out, stderr=err)
     except CommandError as error:

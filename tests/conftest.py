@@ -8,16 +8,16 @@ from django.conf import settings as _settings
 
 from django_iletimerkezi.testing import Sandbox
 
-# The vendor itself is asked by make test-live alone.
+# Only make test-live sends requests to the vendor itself.
 collect_ignore = ["live"]
-# These need a browser, and settings of their own: make test-browser.
+# make test-browser runs these, with a browser and other settings.
 if _settings.SETTINGS_MODULE != "tests.browser.settings":
     collect_ignore.append("browser")
 
 
 @pytest.fixture
 def sandbox(settings: Any) -> Iterator[Sandbox]:
-    """The well-behaved vendor, to which the settings point."""
+    """A sandbox that the settings point to."""
     with Sandbox() as sandbox:
         for name, value in sandbox.settings.items():
             setattr(settings, name, value)

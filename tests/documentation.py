@@ -1,7 +1,7 @@
-"""What the documentation shows: its samples, and how to run them as its reader would.
+"""The samples of the documentation, and how to run them as a reader would.
 
-Run as a program it performs the steps that standard input has as JSON, in the project whose
-settings the environment names, and prints what they said.
+Run as a program, it reads steps as JSON from standard input, performs them in the project that the
+environment names, and prints their outcomes.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from django.core.management import execute_from_command_line
 from django.db import connections
 
 _FILE = re.compile(r"# ([\w./]+\.py|\.env)(, .*)?")
+_COMMENT = re.compile(r"(?m)(^|  )# .*$")
 
 
 @dataclass(frozen=True)
@@ -39,14 +40,19 @@ class Block:
 
     @property
     def file(self) -> str:
-        """The file of a project that the first line names; empty if it names none."""
+        """The file of the reader's project that the first line names, or an empty string."""
         named = _FILE.fullmatch(self.text.partition("\n")[0])
         return named[1] if named and self.language in ("python", "ini") else ""
+
+    @property
+    def meaning(self) -> tuple[str, str, str]:
+        """What must be equal in two blocks to run only one of them: all but the comments."""
+        return self.language, self.file, _COMMENT.sub("", self.text)
 
 
 @dataclass(frozen=True)
 class Step:
-    """Something that a reader does, and what is ``shown`` to come of it."""
+    """One action of the reader, and its output as the page shows it."""
 
     where: str
     kind: str
@@ -57,10 +63,11 @@ class Step:
 @dataclass(frozen=True)
 class Outcome:
     status: int
-    said: str
+    output: str
 
 
 def blocks(path: Path, root: Path) -> list[Block]:
+    """Return the fenced blocks of a page."""
     page = path.relative_to(root).as_posix()
     found: list[Block] = []
     lines: list[str] = []
@@ -72,7 +79,7 @@ def blocks(path: Path, root: Path) -> list[Block]:
         elif fence:
             lines.append(line)
         elif line.lstrip().startswith(("```", "~~~")):
-            assert line.startswith("```"), f"{page}:{number}: such a block would not be run"
+            assert line.startswith("```"), f"{page}:{number}: only unindented ``` blocks are run"
             fence = "`" * (len(line) - len(line.lstrip("`")))
             start, language, lines = number, line.strip("`").partition(" ")[0], []
     assert not fence, f"{page}:{start}: the block has no end"
@@ -80,9 +87,7 @@ def blocks(path: Path, root: Path) -> list[Block]:
 
 
 def steps(block: Block) -> list[Step]:
-    """Return what a reader does with a block of a language that is run."""
-    if block.file:
-        return [Step(str(block), "file", block.text)]
+    """Return the steps of a block that is run."""
     if block.language != "console":
         return [Step(str(block), block.language, block.text)]
     found: list[Step] = []
@@ -96,35 +101,35 @@ def steps(block: Block) -> list[Step]:
     return found
 
 
-def is_as_shown(shown: str, said: str) -> bool:
-    """Compare line by line; a line of three dots stands for any lines."""
+def is_as_shown(shown: str, output: str) -> bool:
+    """Compare line by line. A line of three dots matches any lines."""
     pattern = "".join(
         r"(?:.*\n)*?" if line == "..." else re.escape(line.rstrip()) + r"[ ]*\n"
         for line in shown.splitlines()
     )
-    return bool(re.fullmatch(pattern, said))
+    return bool(re.fullmatch(pattern, output))
 
 
 def perform(step: Step, namespace: dict[str, Any]) -> Outcome:
-    """Do one thing in this process."""
+    """Perform a step in this process."""
     if step.kind == "pycon":
-        return _converse(step, namespace)
-    said, status = io.StringIO(), 0
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        return _run_session(step, namespace)
+    output, status = io.StringIO(), 0
+    with contextlib.redirect_stdout(output), contextlib.redirect_stderr(output):
         try:
             if step.kind == "python":
                 exec(compile(step.text, step.where, "exec"), namespace)
             else:
-                status = _command(step.text.split())
+                status = _run_command(step.text.split())
         except SystemExit as error:
             status = error.code if isinstance(error.code, int) else 1
-        except Exception:  # noqa: BLE001 - of any kind: the page is shown with it
+        except Exception:  # noqa: BLE001 - the test reports it with the page and the line
             traceback.print_exc()
             status = 1
-    return Outcome(status, said.getvalue())
+    return Outcome(status, output.getvalue())
 
 
-def _converse(step: Step, namespace: dict[str, Any]) -> Outcome:
+def _run_session(step: Step, namespace: dict[str, Any]) -> Outcome:
     test = doctest.DocTestParser().get_doctest(
         step.text + "\n", namespace, step.where, step.where, 0
     )
@@ -135,25 +140,25 @@ def _converse(step: Step, namespace: dict[str, Any]) -> Outcome:
     return Outcome(int(results.failed > 0), report.getvalue())
 
 
-def _command(words: list[str]) -> int:
+def _run_command(words: list[str]) -> int:
     if words[:3] == ["python", "-m", "pytest"]:
-        import pytest  # noqa: PLC0415 - few pages need it
+        import pytest  # noqa: PLC0415 - slow to import, and only one page needs it
 
         return int(pytest.main(words[3:]))
     arguments = words[1:] if words[0] == "python" else words
     assert arguments[0] in ("manage.py", "django-admin"), words
-    # A command closes the connections at its end, and the tests of this project still need them.
+    # A command closes all connections at its end, but the next step needs them.
     with patch.object(connections, "close_all"):
         execute_from_command_line(arguments)
     return 0
 
 
 def main() -> None:
-    sys.path.insert(0, os.getcwd())  # noqa: PTH109 - as manage.py has it
-    namespace: dict[str, Any] = {"__name__": "shell"}
-    import django  # noqa: PLC0415 - the settings come first
+    import django  # noqa: PLC0415 - tests that import this module have set Django up already
 
+    sys.path.insert(0, os.getcwd())  # noqa: PTH109 - manage.py has this string too
     django.setup()
+    namespace: dict[str, Any] = {"__name__": "shell"}
     outcomes = [asdict(perform(Step(**step), namespace)) for step in json.load(sys.stdin)]
     sys.stdout.write("\n" + json.dumps(outcomes))
 

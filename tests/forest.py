@@ -1,7 +1,8 @@
-"""A vendor whose groups are given by links, so that they can contradict each other and change."""
+"""A vendor whose groups are given by links, which may contradict each other and change."""
 
 from __future__ import annotations
 
+import itertools
 import socket
 import threading
 import time
@@ -14,11 +15,12 @@ Links = Mapping[int, Iterable[int]] | Callable[[int], Iterable[int] | None]
 
 
 class Forest(Sandbox):
-    """Serves the groups in ``links``: for each id the ids that it lists, or a way to know them.
+    """Serves the groups in ``links``: by id the ids of the subgroups, or a function that does so.
 
-    ``failing`` has codes by id; ``throttle`` returns the seconds of a 429 for the next request,
-    0 for none; ``times`` are those of the requests that were answered, ``throttled`` of those
-    that were not.
+    ``failing`` has error codes by id. ``throttle`` returns the seconds of a 429 for the next
+    request, 0 for none. ``before_sending`` is called with the number of each answer, from 1 on,
+    before that answer is sent. ``times`` has the times of the requests that were answered,
+    ``throttled`` those of the requests that got a 429.
     """
 
     def __init__(self, links: Links, **options: Any) -> None:
@@ -30,11 +32,13 @@ class Forest(Sandbox):
         self.failing: dict[int, int] = {}
         self.throttle: Callable[[], float] = lambda: 0
         self.headers_of: Callable[[int], dict[str, str]] = lambda code: {}
+        self.before_sending: Callable[[int], object] = lambda number: None
         self.times: list[float] = []
         self.throttled: list[float] = []
         self.connections = 0
         self.most_at_once = 0
         self._now = 0
+        self._numbers = itertools.count(1)
         self._lock = threading.Lock()
         accept = self._server.get_request
 
@@ -44,13 +48,19 @@ class Forest(Sandbox):
 
         self._server.get_request = count  # type: ignore[method-assign]  # to watch it
 
+    def at_answer(self, number: int, act: Callable[[], object]) -> None:
+        """Call ``act`` before one answer is sent, given by its number."""
+        self.before_sending = lambda answer: act() if answer == number else None
+
     def answer(self, path: str, body: bytes) -> tuple[int, GroupDict | None]:
         with self._lock:
             self._now += 1
             self.most_at_once = max(self.most_at_once, self._now)
         try:
             time.sleep(self._latency)
-            return self._answer(path, body)
+            answer = self._answer(path, body)
+            self.before_sending(next(self._numbers))
+            return answer
         finally:
             with self._lock:
                 self._now -= 1
@@ -81,7 +91,7 @@ def describe(group_id: int) -> dict[str, Any]:
 
 
 def tree_of(size: int, fanout: int) -> dict[int, list[int]]:
-    """Return the links of a tree of the ids 1 to ``size``, each with at most so many below it."""
+    """Return the links of a tree with the ids 1 to ``size`` and ``fanout`` subgroups per group."""
     links: dict[int, list[int]] = {group_id: [] for group_id in range(1, size + 1)}
     for group_id in range(2, size + 1):
         links[(group_id - 2) // fanout + 1].append(group_id)

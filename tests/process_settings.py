@@ -15,8 +15,10 @@ ILETIMERKEZI_BASE_URL = _env.str("ILETIMERKEZI_BASE_URL")
 ILETIMERKEZI_API_KEY = _env.str("ILETIMERKEZI_API_KEY")
 ILETIMERKEZI_API_HASH = _env.str("ILETIMERKEZI_API_HASH")
 ILETIMERKEZI_MAX_CONNECTIONS = 4
+# Longer than any test, so that a process that waits for an answer cannot end by itself.
+ILETIMERKEZI_TIMEOUT = 600
 
-# A process inherits that SIGINT is ignored, as in what a shell starts in the background.
+# A process that a shell starts in the background inherits that SIGINT is ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -25,9 +27,9 @@ class SmallBatches(AppConfig):
 
     def ready(self) -> None:
         # Not at the top: models cannot be imported while the settings are read.
-        from django_iletimerkezi import services  # noqa: PLC0415 - it needs the settings
+        from django_iletimerkezi import services  # noqa: PLC0415 - see above
 
-        services._BATCH_GROUPS = _env.int("BATCH_GROUPS")
+        services.BATCH_GROUPS = _env.int("BATCH_GROUPS")
 
 
 # No more than the command needs, so that processes start sooner.

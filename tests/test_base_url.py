@@ -4,9 +4,9 @@ import pytest
 
 from django_iletimerkezi.api.base_url import base_url_flaw
 
-PLAIN = "must be a plain URL without user, query, fragment or whitespace"
-SHAPE = "must be a URL such as https://api.iletimerkezi.com/v1/"
-TLS = "must start with https:// because it receives the credentials"
+NOT_PLAIN = "must be a plain URL without user, query, fragment or whitespace"
+NOT_A_URL = "must be a URL such as https://api.iletimerkezi.com/v1/"
+NO_TLS = "must start with https:// because it receives the credentials"
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ TLS = "must start with https:// because it receives the credentials"
         "HTTPS://API.iletimerkezi.com:/v1/",
     ],
 )
-def test_any_host_may_be_asked_over_tls(url: str) -> None:
+def test_any_host_is_allowed_with_tls(url: str) -> None:
     assert base_url_flaw(url) == ""
 
 
@@ -37,7 +37,7 @@ def test_any_host_may_be_asked_over_tls(url: str) -> None:
         "http://[::1]:8000/v1/",
     ],
 )
-def test_a_loopback_host_may_be_asked_without_tls(url: str) -> None:
+def test_loopback_hosts_are_allowed_without_tls(url: str) -> None:
     assert base_url_flaw(url) == ""
 
 
@@ -55,8 +55,8 @@ def test_a_loopback_host_may_be_asked_without_tls(url: str) -> None:
         "http://[2001:db8::1]/",
     ],
 )
-def test_no_other_host_may_be_asked_without_tls(url: str) -> None:
-    assert base_url_flaw(url) == TLS
+def test_other_hosts_are_refused_without_tls(url: str) -> None:
+    assert base_url_flaw(url) == NO_TLS
 
 
 @pytest.mark.parametrize(
@@ -81,10 +81,13 @@ def test_no_other_host_may_be_asked_without_tls(url: str) -> None:
         "https://api.iletimerkezi.com:99999/",
         "https://api..iletimerkezi.com/",
         "https://" + "a" * 64 + ".example/",
+        "https://*/",
+        "https://a,b/",
+        "https://a$b/",
     ],
 )
-def test_what_is_not_a_url_is_refused(url: str) -> None:
-    assert base_url_flaw(url) == SHAPE
+def test_invalid_urls_and_hosts_are_refused(url: str) -> None:
+    assert base_url_flaw(url) == NOT_A_URL
 
 
 @pytest.mark.parametrize(
@@ -104,17 +107,12 @@ def test_what_is_not_a_url_is_refused(url: str) -> None:
         "https://api.iletimerkezi.com\u00a0/",
     ],
 )
-def test_a_url_with_more_than_host_and_path_is_refused(url: str) -> None:
-    assert base_url_flaw(url) == PLAIN
+def test_urls_with_more_than_host_and_path_are_refused(url: str) -> None:
+    assert base_url_flaw(url) == NOT_PLAIN
 
 
 @pytest.mark.parametrize(
     "url", ["\x00https://a.example/", "https://a\x1b.example/", "https://a\u202e/"]
 )
 def test_control_characters_are_refused(url: str) -> None:
-    assert base_url_flaw(url) == PLAIN
-
-
-@pytest.mark.parametrize("url", ["https://*/", "https://a,b/", "https://a$b/"])
-def test_a_host_that_cannot_be_one_is_refused(url: str) -> None:
-    assert base_url_flaw(url) == "must be a URL such as https://api.iletimerkezi.com/v1/"
+    assert base_url_flaw(url) == NOT_PLAIN

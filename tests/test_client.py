@@ -1,32 +1,23 @@
-"""The client over real sockets: retries, deadlines, proxies, TLS, and where credentials go."""
+"""The client over real sockets: requests, attempts, pauses and throttling."""
 
 from __future__ import annotations
 
-import gzip
 import json
-import logging
-import pickle
-import signal
-import socket
-import ssl
+import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from email.utils import format_datetime
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
-from django.views.debug import ExceptionReporter
 
 from django_iletimerkezi import __version__
-from django_iletimerkezi.api.client import Credentials, IletimerkeziClient
-from django_iletimerkezi.api.parsing import GroupData
+from django_iletimerkezi.api import GroupData
+from django_iletimerkezi.api.methods import Method
 from django_iletimerkezi.exceptions import (
     AuthenticationFailed,
     IletimerkeziError,
@@ -36,19 +27,19 @@ from django_iletimerkezi.exceptions import (
 from django_iletimerkezi.testing import Sandbox
 
 from . import vendor
+from .clients import make_client, set_backoff
 from .vendor import HASH, KEY, Vendor, envelope, reply, well
 
+LONG = 30
+"""Seconds that a test waits for an event that is due at once."""
 
-def make_client(
-    url: str, *, timeout: float = 5, retries: int = 0, max_connections: int = 2
-) -> IletimerkeziClient:
-    return IletimerkeziClient(
-        Credentials(KEY, HASH),
-        base_url=url,
-        timeout=timeout,
-        retries=retries,
-        max_connections=max_connections,
-    )
+
+@pytest.fixture
+def short_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_backoff(monkeypatch, 0.02)
+
+
+# Requests
 
 
 def test_get_group_returns_the_documented_sample() -> None:
@@ -57,7 +48,7 @@ def test_get_group_returns_the_documented_sample() -> None:
         assert client.get_group(5) == GroupData(97101, "Test 1", 1, (child,))
 
 
-def test_the_request_is_the_documented_one_and_says_who_asks() -> None:
+def test_get_group_sends_the_documented_request() -> None:
     with Vendor(well()) as server, make_client(server.url) as client:
         client.get_group(5)
     head, _, body = server.received[0].partition(b"\r\n\r\n")
@@ -70,77 +61,139 @@ def test_the_request_is_the_documented_one_and_says_who_asks() -> None:
 
 
 @pytest.mark.parametrize("ending", ["", "/", "//"])
-def test_the_base_url_may_end_with_or_without_a_slash(ending: str) -> None:
+def test_slashes_at_the_end_of_the_base_url_are_ignored(ending: str) -> None:
     with Vendor(well()) as server:
         with make_client(server.url.rstrip("/") + ending) as client:
             client.get_group(5)
     assert server.received[0].startswith(b"POST /v1/get-group/json ")
 
 
-def test_several_requests_share_one_connection() -> None:
-    opened = []
-
-    def keep_alive(connection: vendor.Connection) -> None:
-        opened.append(connection)
-        body = envelope(group=vendor.GROUP)
-        message = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
-        connection.send(message)
-        while vendor.read_request(connection.sock):
-            connection.send(message)
-
-    with Vendor(keep_alive) as server, make_client(server.url) as client:
-        for _ in range(3):
-            client.get_group(5)
-    assert len(opened) == 1
-
-
-def test_a_connection_that_was_kept_has_the_whole_timeout_again() -> None:
-    def slow_twice(connection: vendor.Connection) -> None:
-        body = envelope(group=vendor.GROUP)
-        message = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body
-        for _ in range(2):
-            connection.stopping.wait(0.6)
-            connection.send(message)
-            vendor.read_request(connection.sock)
-
-    with Vendor(slow_twice) as server, make_client(server.url, timeout=1) as client:
-        assert client.get_group(5) == client.get_group(5)
-    assert len(server.received) == 1
-
-
-def test_threads_share_no_more_connections_than_allowed() -> None:
-    busy = vendor.Busy()
-    with Vendor(busy) as server, make_client(server.url, max_connections=2) as client:
-        with ThreadPoolExecutor(8) as threads:
-            list(threads.map(client.get_group, [5] * 8))
-    assert busy.most == 2
+def test_base_url_without_tls_to_another_machine_is_refused() -> None:
+    with pytest.raises(ValueError, match="base_url must start with https://"):
+        make_client("http://198.51.100.7/v1/")
 
 
 @pytest.mark.parametrize("group_id", [0, -1, 2**63, True, 5.0, "5"])
-def test_an_id_that_cannot_be_one_is_not_asked_for(group_id: Any) -> None:
+def test_invalid_group_ids_are_refused_without_a_request(group_id: Any) -> None:
     with Vendor(well()) as server, make_client(server.url) as client:
-        with pytest.raises(ValueError, match="between 1 and 9223372036854775807"):
+        with pytest.raises(ValueError, match="from 1 to 9223372036854775807"):
             client.get_group(group_id)
     assert server.received == []
 
 
+def test_wrong_credentials_raise_authentication_failed() -> None:
+    with Sandbox() as sandbox, make_client(sandbox.url) as client:
+        with pytest.raises(AuthenticationFailed):
+            client.get_group(5)
+
+
+def test_answers_with_thousands_of_children_are_read() -> None:
+    children = [{"id": number, "name": "ç" * 50, "count": 1} for number in range(6, 5_006)]
+    with Vendor(well(children=children)) as server, make_client(server.url) as client:
+        assert len(client.get_group(5).children) == 5_000
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_redirects_are_not_followed(status: int) -> None:
+    with Vendor(well()) as elsewhere, Vendor(reply(status, Location=elsewhere.url)) as server:
+        with make_client(server.url) as client, pytest.raises(UnexpectedResponse):
+            client.get_group(5)
+    assert elsewhere.received == []
+
+
+def test_cookies_are_not_sent_back() -> None:
+    answer = envelope(group=vendor.GROUP)
+    with Vendor(reply(200, answer, Set_Cookie="a=b; Max-Age=9999")) as server:
+        with make_client(server.url) as client:
+            client.get_group(5)
+            client.get_group(5)
+            assert len(client._lines[0].session.cookies) == 0
+    assert b"Cookie" not in b"".join(server.received)
+
+
+SEND = Method(
+    "send-sms/json",
+    lambda text: {"order": {"message": text}},
+    lambda response: int(response["order"]["id"]),
+)
+"""A method of the vendor that this package does not offer."""
+
+
+@pytest.mark.usefixtures("short_backoff")
+def test_another_api_method_needs_no_change_in_the_client() -> None:
+    with Vendor(reply(503), reply(200, envelope(order={"id": "7"}))) as server:
+        with make_client(server.url, retries=1) as client:
+            _, order = client._call(SEND, "Merhaba", within=math.inf)
+    assert order == 7
+    head, _, body = server.received[1].partition(b"\r\n\r\n")
+    assert head.startswith(b"POST /v1/send-sms/json ")
+    assert json.loads(body) == {
+        "request": {"authentication": {"key": KEY, "hash": HASH}, "order": {"message": "Merhaba"}}
+    }
+
+
+def test_errors_of_another_api_method_show_no_credential() -> None:
+    answer = reply(401, envelope(401, f"key {KEY}, hash {HASH}"))
+    with Vendor(answer) as server, make_client(server.url) as client:
+        with pytest.raises(AuthenticationFailed, match=r"\(key \*\*\*, hash \*\*\*\)"):
+            client._call(SEND, "Merhaba", within=math.inf)
+
+
+# The time of a request
+
+
+def test_the_time_of_an_answer_is_when_the_last_attempt_was_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    set_backoff(monkeypatch, 0.2)
+    before = datetime.now(UTC)
+    with Vendor(reply(503), well()) as server, make_client(server.url, retries=1) as client:
+        answer = client.ask(5)
+    assert (answer.asked_for, answer.group.id) == (5, 5)
+    assert before + timedelta(seconds=0.1) <= answer.asked_at <= datetime.now(UTC)
+
+
+def test_the_time_of_an_error_is_when_the_last_attempt_was_sent(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    set_backoff(monkeypatch, 0.2)
+    before = datetime.now(UTC)
+    with Vendor(reply(503), reply(463)) as server, make_client(server.url, retries=1) as client:
+        with pytest.raises(IletimerkeziError) as caught:
+            client.get_group(5)
+    asked_at = caught.value.asked_at or before
+    assert before + timedelta(seconds=0.1) <= asked_at <= datetime.now(UTC)
+
+
+def test_the_time_of_a_request_is_taken_after_waiting_for_a_connection() -> None:
+    busy = vendor.Busy()
+    with Vendor(busy) as server, make_client(server.url, max_connections=1) as client:
+        with ThreadPoolExecutor(3) as threads:
+            times = sorted(answer.asked_at for answer in threads.map(client.ask, [5] * 3))
+    assert all(late - early >= timedelta(seconds=0.09) for early, late in pairwise(times))
+
+
+# Attempts
+
+
+@pytest.mark.usefixtures("short_backoff")
 @pytest.mark.parametrize(
     "script", [reply(429), reply(502), reply(503), reply(504), reply(200, envelope(503))]
 )
-@pytest.mark.parametrize("times", [1, 2])
-def test_what_may_be_over_soon_is_tried_again(script: vendor.Script, times: int) -> None:
-    with Vendor(*[script] * times, well()) as server:
+def test_temporary_errors_are_retried(script: vendor.Script) -> None:
+    with Vendor(script, script, well()) as server:
         with make_client(server.url, retries=2) as client:
             assert client.get_group(5).id == 5
-    assert len(server.received) == times + 1
+    assert len(server.received) == 3
 
 
+@pytest.mark.usefixtures("short_backoff")
 @pytest.mark.parametrize(
     "script", [vendor.reset, vendor.close, vendor.cut_off, vendor.hang, vendor.drip_headers]
 )
-def test_a_line_that_fails_once_is_tried_again(script: vendor.Script) -> None:
+def test_failed_connections_are_retried(script: vendor.Script) -> None:
     with Vendor(script, well()) as server:
-        with make_client(server.url, retries=1, timeout=0.5) as client:
+        with make_client(server.url, retries=1, timeout=0.4) as client:
             assert client.get_group(5).id == 5
 
 
@@ -148,107 +201,119 @@ def test_a_line_that_fails_once_is_tried_again(script: vendor.Script) -> None:
     "script",
     [*[reply(code, envelope(code)) for code in (400, 401, 404, 463, 500, 422)], reply(200, b"{")],
 )
-def test_what_will_not_pass_is_not_tried_again(script: vendor.Script) -> None:
+def test_permanent_errors_are_not_retried(script: vendor.Script) -> None:
     with Vendor(script) as server, make_client(server.url, retries=2) as client:
         with pytest.raises(IletimerkeziError):
             client.get_group(5)
     assert len(server.received) == 1
 
 
-@pytest.mark.parametrize(("share", "pauses"), [(0.5, [0.25, 0.5, 1]), (1, [0.5, 1, 2])])
-def test_the_pauses_between_attempts_grow(
-    share: float, pauses: list[float], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.usefixtures("short_backoff")
+def test_the_last_error_is_raised_when_no_retries_are_left() -> None:
+    with Vendor(reply(503), reply(503), reply(504)) as server:
+        with make_client(server.url, retries=2) as client:
+            with pytest.raises(ServiceUnavailable, match="answered 504"):
+                client.get_group(5)
+    assert len(server.received) == 3
+
+
+@pytest.mark.parametrize(
+    ("script", "most"), [(vendor.hang, 1), (reply(429, Retry_After="3"), 1), (reply(503), 2)]
+)
+def test_all_attempts_together_take_at_most_within(script: vendor.Script, most: int) -> None:
+    with Vendor(script) as server, make_client(server.url, timeout=3600, retries=100) as client:
+        with pytest.raises(ServiceUnavailable):
+            client.ask(5, within=0.5)
+        assert vendor.hang not in server.finished
+        # After the second attempt the shortest pause is half a second.
+        assert len(server.received) <= most
+
+
+# Pauses
+
+
+@pytest.mark.parametrize(("pick", "pauses"), [(min, [0.025, 0.05, 0.1]), (max, [0.05, 0.1, 0.2])])
+def test_pauses_double_with_each_attempt(
+    pick: Callable[[tuple[float, ...]], float],
+    pauses: list[float],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(
-        "random.uniform", lambda least, most: least + (most - least) * (2 * share - 1)
-    )
+    monkeypatch.setattr("random.uniform", lambda *ends: pick(ends) / 10)
     with Vendor(reply(503)) as server, make_client(server.url, retries=3) as client:
         with pytest.raises(ServiceUnavailable):
             client.get_group(5)
-    for wanted, (early, late) in zip(pauses, pairwise(server.times), strict=True):
-        assert wanted <= late - early < wanted + 5
+    for pause, (early, late) in zip(pauses, pairwise(server.times), strict=True):
+        assert late - early >= pause
 
 
-def test_a_shorter_retry_after_does_not_cut_a_longer_one_short() -> None:
-    both_are_there = threading.Barrier(2, timeout=30)
-
-    def first(connection: vendor.Connection) -> None:
-        both_are_there.wait()
-        reply(503, Retry_After="3")(connection)
-
-    def second(connection: vendor.Connection) -> None:
-        both_are_there.wait()
-        time.sleep(0.5)
-        reply(503, Retry_After="1")(connection)
-
-    with Vendor(first, second, well()) as server, make_client(server.url, retries=1) as client:
-        with ThreadPoolExecutor(2) as threads:
-            list(threads.map(client.ask, [5, 5]))
-        assert server.times[2] - server.times[0] >= 2.9
+def test_pauses_stop_growing_at_thirty_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_backoff(monkeypatch, 0.0001)
+    with Vendor(reply(503)) as server, make_client(server.url, retries=20) as client:
+        with pytest.raises(ServiceUnavailable):
+            client.ask(5, within=10)  # The last pause would take 26 seconds.
+    assert len(server.received) == 21
 
 
-def test_cookies_are_not_kept() -> None:
-    answer = envelope(group=vendor.GROUP)
-    with (
-        Vendor(reply(200, answer, Set_Cookie="a=b; Max-Age=9999")) as server,
-        make_client(server.url) as client,
-    ):
-        client.get_group(5)
-        client.get_group(5)
-        assert len(client._session.cookies) == 0
-    assert b"Cookie" not in b"".join(server.received)
-
-
-def test_a_credential_that_is_a_part_of_the_other_gives_none_of_it_away() -> None:
-    said = "hash abcdefgh, key cdef"
-    assert Credentials("cdef", "abcdefgh").redact(said) == "hash ***, key ***"
-    assert Credentials("abcdefgh", "cdef").redact(said) == "hash ***, key ***"
-
-
-def test_a_retry_after_in_two_minutes_is_the_last_that_is_waited_for() -> None:
-    with Vendor(reply(503, Retry_After="121")) as server:
-        with make_client(server.url, retries=2) as client:
-            with pytest.raises(ServiceUnavailable, match=r"Try again in 121 seconds\.$") as caught:
-                client.get_group(5)
-    assert (caught.value.retry_after, len(server.received)) == (121, 1)
-
-
-def test_a_retry_after_may_be_a_date() -> None:
-    soon = datetime.now(UTC) + timedelta(seconds=1.5)
-    with Vendor(reply(503, Retry_After=format_datetime(soon, usegmt=True)), well()) as server:
+@pytest.mark.parametrize(
+    ("header", "factor", "pause"), [("1", 0, 1), ("1", 2.4, 1.2), ("0", 0.5, 0.25)]
+)
+def test_a_pause_takes_as_long_as_the_longer_of_backoff_and_retry_after(
+    header: str, factor: float, pause: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_backoff(monkeypatch, factor)
+    with Vendor(reply(503, Retry_After=header), well()) as server:
         with make_client(server.url, retries=1) as client:
             client.get_group(5)
-    assert datetime.now(UTC) >= soon - timedelta(seconds=1)
+    assert server.times[1] - server.times[0] >= pause
 
 
-def test_a_retry_after_in_the_past_is_no_reason_to_wait() -> None:
-    with Vendor(reply(503, Retry_After="Thu, 01 Jan 1970 00:00:00 GMT")) as server:
-        with make_client(server.url) as client, pytest.raises(ServiceUnavailable) as caught:
+def retry_after(value: str) -> float | None:
+    """Return what the client reads from a ``Retry-After`` header."""
+    header = value.encode().decode("latin-1")
+    with Vendor(reply(503, Retry_After=header)) as server, make_client(server.url) as client:
+        with pytest.raises(ServiceUnavailable) as caught:
             client.get_group(5)
-    assert caught.value.retry_after == 0
+    return caught.value.retry_after
 
 
-def test_failures_do_not_use_up_the_connections() -> None:
-    bad = [reply(307, Location="/\xff"), vendor.cut_off, vendor.reset, reply(200, b"x" * 9)]
-    bad += [
-        reply(200, b"no gzip", Content_Encoding="gzip"),
-        vendor.flood_chunk,
-        vendor.flood_redirect,
-    ]
-    with Vendor(*bad, well()) as server, make_client(server.url, max_connections=1) as client:
-        for _ in bad:
-            with pytest.raises(IletimerkeziError):
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda moment: format_datetime(moment, usegmt=True),
+        lambda moment: format_datetime(moment.astimezone(timezone(timedelta(hours=3)))),
+        lambda moment: moment.strftime("%a %b %d %H:%M:%S %Y"),
+    ],
+    ids=["GMT", "offset", "asctime"],
+)
+def test_retry_after_may_be_a_date(write: Callable[[datetime], str]) -> None:
+    assert retry_after(write(datetime.now(UTC) + timedelta(seconds=200))) == pytest.approx(
+        200, abs=10
+    )
+
+
+def test_a_retry_after_in_the_past_is_zero() -> None:
+    assert retry_after("Thu, 01 Jan 1970 00:00:00 GMT") == 0
+
+
+@pytest.mark.parametrize(
+    "value", ["", "soon", "-1", "1.5", "٣", "Fri, 99 Foo 2026 00:00:00 GMT", "2026-01-01"]
+)
+def test_an_invalid_retry_after_is_ignored(value: str) -> None:
+    assert retry_after(value) is None
+
+
+@pytest.mark.parametrize("value", ["86400", "Fri, 31 Dec 9999 23:59:59 GMT"])
+def test_a_retry_after_of_days_is_reported_as_hours_at_least(value: str) -> None:
+    assert (retry_after(value) or 0) >= 21_600  # urllib3 caps it there.
+
+
+@pytest.mark.usefixtures("short_backoff")
+@pytest.mark.parametrize("digits", [400, 5000])
+def test_a_retry_after_of_many_digits_raises_the_usual_error(digits: int) -> None:
+    with Vendor(reply(503, Retry_After="9" * digits)) as server:
+        with make_client(server.url, retries=1) as client:
+            with pytest.raises(ServiceUnavailable, match="answered 503"):
                 client.get_group(5)
-        assert client.get_group(5).id == 5
-
-
-def test_the_time_of_a_request_is_not_that_at_which_it_began_to_wait_for_a_connection() -> None:
-    busy = vendor.Busy()
-    with Vendor(busy) as server, make_client(server.url, max_connections=1) as client:
-        with ThreadPoolExecutor(3) as threads:
-            times = sorted(answer.asked_at for answer in threads.map(client.ask, [5] * 3))
-    assert times[1] - times[0] >= timedelta(seconds=0.09)
-    assert times[2] - times[1] >= timedelta(seconds=0.09)
 
 
 def test_a_retry_after_counts_even_if_the_rest_of_the_answer_is_lost() -> None:
@@ -259,458 +324,85 @@ def test_a_retry_after_counts_even_if_the_rest_of_the_answer_is_lost() -> None:
     assert (caught.value.retry_after, len(server.received)) == (300, 1)
 
 
-def test_a_retry_after_of_nothing_does_not_do_away_with_the_pause() -> None:
-    with Vendor(reply(503, Retry_After="0"), well()) as server:
-        with make_client(server.url, retries=1) as client:
-            client.get_group(5)
-    assert server.times[1] - server.times[0] >= 0.25
+# Throttling: pauses of all threads
 
 
-def test_a_retry_after_may_be_a_date_in_the_oldest_form() -> None:
-    soon = datetime.now(UTC) + timedelta(seconds=200)
-    with Vendor(reply(503, Retry_After=soon.strftime("%a %b %d %H:%M:%S %Y"))) as server:
-        with make_client(server.url) as client, pytest.raises(ServiceUnavailable) as caught:
-            client.get_group(5)
-    assert caught.value.retry_after == pytest.approx(200, abs=2)
-
-
-@pytest.mark.parametrize(
-    "value", ["", "soon", "-1", "1.5", "٣", "Fri, 99 Foo 2026 00:00:00 GMT", "2026-01-01"]
-)
-def test_a_retry_after_that_makes_no_sense_is_ignored(value: str) -> None:
-    header = value.encode().decode("latin-1")
-    with Vendor(reply(503, Retry_After=header)) as server:
-        with make_client(server.url) as client, pytest.raises(ServiceUnavailable) as caught:
-            client.get_group(5)
-    assert caught.value.retry_after is None
-
-
-@pytest.mark.parametrize("value", ["9" * 5000, "Fri, 31 Dec 9999 23:59:59 GMT"])
-def test_a_retry_after_in_ages_is_said_to_be_a_year(value: str) -> None:
-    with Vendor(reply(503, Retry_After=value)) as server:
-        with make_client(server.url, retries=2) as client:
-            with pytest.raises(ServiceUnavailable, match="Try again in 31536000 seconds"):
-                client.get_group(5)
-
-
-def test_an_error_tells_when_the_failed_request_was_sent() -> None:
-    before = datetime.now(UTC)
-    with Vendor(reply(503), reply(463)) as server, make_client(server.url, retries=1) as client:
-        with pytest.raises(IletimerkeziError) as caught:
-            client.get_group(5)
-    sent = caught.value.asked_at or before
-    assert before + timedelta(seconds=0.25) <= sent <= datetime.now(UTC)
-
-
-def test_the_time_of_an_answer_is_when_its_own_request_was_sent() -> None:
-    before = datetime.now(UTC)
-    with Vendor(reply(503), well()) as server, make_client(server.url, retries=1) as client:
-        answer = client.ask(5)
-    assert (answer.asked_for, answer.group.id) == (5, 5)
-    assert before + timedelta(seconds=0.25) <= answer.asked_at <= datetime.now(UTC)
-
-
-@pytest.mark.parametrize(
-    "script",
-    [
-        vendor.hang,
-        vendor.drip_headers,
-        vendor.drip_body,
-        vendor.drip_chunks,
-        vendor.continue_for_ever,
-    ],
-)
-def test_the_timeout_is_for_the_whole_request(script: vendor.Script) -> None:
-    with Vendor(script) as server, make_client(server.url, timeout=0.4) as client:
-        start = time.monotonic()
-        with pytest.raises(ServiceUnavailable, match=r"did not answer within 0\.4 seconds"):
-            client.get_group(5)
-        assert 0.4 <= time.monotonic() - start < 5
-
-
-def full_listener(address: tuple[str, int], family: socket.AddressFamily) -> list[socket.socket]:
-    """Listen with a queue that is full, so that the next to connect hangs."""
-    listener = socket.socket(family)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    listener.bind(address)
-    listener.listen(0)
-    waiting = [listener]
-    for _ in range(4):
-        sock = socket.socket(family)
-        sock.setblocking(False)
-        sock.connect_ex(listener.getsockname()[:2])
-        waiting.append(sock)
-    return waiting
-
-
-def test_the_timeout_is_shared_by_all_addresses_of_the_host(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    sockets = full_listener(("127.0.0.1", 0), socket.AF_INET)
-    port = sockets[0].getsockname()[1]
-    address = (socket.AF_INET, socket.SOCK_STREAM, 6, "", ("127.0.0.1", port))
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: [address] * 3)
-    with make_client(f"http://localhost:{port}/v1/", timeout=1) as client:
-        start = time.monotonic()
-        with pytest.raises(ServiceUnavailable, match="did not answer within"):
-            client.get_group(5)
-    assert 0.9 <= time.monotonic() - start < 2.5
-    for sock in sockets:
-        sock.close()
-
-
-def test_an_unknown_name_is_named() -> None:
-    with make_client("https://vendor.invalid/v1/") as client:
-        with pytest.raises(ServiceUnavailable, match=r"The name vendor\.invalid cannot be res"):
-            client.get_group(5)
-
-
-def test_a_refused_connection_is_named() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
-    with make_client(f"http://127.0.0.1:{port}/v1/") as client:
-        with pytest.raises(ServiceUnavailable, match=rf"^127\.0\.0\.1:{port} refused the conn"):
-            client.get_group(5)
-
-
-def test_a_compressed_answer_is_read_and_a_broken_one_refused() -> None:
-    packed = gzip.compress(envelope(group=vendor.GROUP))
-    with Vendor(reply(200, packed, Content_Encoding="gzip")) as server:
-        with make_client(server.url) as client:
-            assert client.get_group(5).id == 5
-    with Vendor(reply(200, b"no gzip", Content_Encoding="gzip")) as server:
-        with make_client(server.url) as client:
-            with pytest.raises(
-                UnexpectedResponse, match=r"^The answer from .* cannot be decompressed"
-            ):
-                client.get_group(5)
-
-
-def test_a_small_answer_that_unpacks_to_a_large_one_is_refused() -> None:
-    bomb = gzip.compress(b" " * (64 * 2**20))
-    with Vendor(reply(200, bomb, Content_Encoding="gzip")) as server:
-        with make_client(server.url) as client:
-            with pytest.raises(UnexpectedResponse, match="longer than 16777216 bytes"):
-                client.get_group(5)
-
-
-def test_an_answer_with_thousands_of_children_is_fine() -> None:
-    children = [{"id": number, "name": "ç" * 50, "count": 1} for number in range(6, 20_006)]
-    with Vendor(well(children=children)) as server, make_client(server.url) as client:
-        assert len(client.get_group(5).children) == 20_000
-
-
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
-def test_a_redirect_is_not_followed(status: int) -> None:
-    with Vendor(well()) as elsewhere:
-        with Vendor(reply(status, Location=elsewhere.url)) as server:
-            with make_client(server.url) as client, pytest.raises(UnexpectedResponse):
-                client.get_group(5)
-    assert elsewhere.received == []
-
-
-def test_plain_http_to_another_machine_is_refused() -> None:
-    with pytest.raises(ValueError, match="base_url must start with https://"):
-        make_client("http://198.51.100.7/v1/")
-
-
-@pytest.mark.parametrize("script", [vendor.hang, reply(503), reply(429, Retry_After="3")])
-def test_within_is_a_limit_for_all_attempts_together(script: vendor.Script) -> None:
-    with Vendor(script) as server, make_client(server.url, retries=100) as client:
-        start = time.monotonic()
-        with pytest.raises(ServiceUnavailable):
-            client.ask(5, within=0.5)
-        assert time.monotonic() - start < 2
-
-
-# TLS and proxies
-
-
-@pytest.fixture
-def authority() -> trustme.CA:
-    return trustme.CA()
-
-
-@pytest.fixture
-def tls_vendor(authority: trustme.CA) -> Iterator[Vendor]:
-    """A well-behaved vendor with a certificate for api.example.test of a private authority."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("api.example.test").configure_cert(context)
-    with Vendor(well(), tls=context) as server:
-        yield server
-
-
-def tunnel(to: Vendor) -> vendor.Script:
-    """Be a proxy that connects every CONNECT to one server."""
-
-    def pipe(source: socket.socket, target: socket.socket) -> None:
-        try:
-            while data := source.recv(65536):
-                target.sendall(data)
-            target.shutdown(socket.SHUT_WR)
-        except OSError:
-            return
-
-    def script(connection: vendor.Connection) -> None:
-        with socket.create_connection(to.address) as upstream:
-            connection.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            back = threading.Thread(target=pipe, args=(upstream, connection.sock))
-            back.start()
-            pipe(connection.sock, upstream)
-            with suppress(OSError):
-                upstream.shutdown(socket.SHUT_RDWR)
-            back.join()
-
-    return script
-
-
-def test_a_proxy_from_the_environment_is_used(
-    authority: trustme.CA, tls_vendor: Vendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bundle = tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(bundle)
-    with Vendor(tunnel(tls_vendor)) as proxy:
-        monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy.host}")
-        monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(bundle))
-        with make_client("https://api.example.test/v1/") as client:
-            assert client.get_group(5) == client.get_group(5)
-    assert len(proxy.received) == 2
-    for request in proxy.received:
-        assert request.startswith(b"CONNECT api.example.test:443 HTTP/1.")
-        assert KEY.encode() not in request
-
-
-@pytest.mark.parametrize("script", [reply(407), vendor.close, vendor.reset])
-def test_a_proxy_that_refuses_is_named_as_the_cause(
+@pytest.mark.parametrize("script", [reply(429), reply(503, Retry_After="0")])
+def test_throttling_holds_back_all_threads(
     script: vendor.Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with Vendor(script) as proxy:
-        monkeypatch.setenv("HTTPS_PROXY", f"http://user:pa55word@{proxy.host}")
-        with make_client("https://api.example.test/v1/") as client:
-            with pytest.raises(ServiceUnavailable, match=r"to api\.example\.test") as caught:
-                client.get_group(5)
-    assert "pa55word" not in str(caught.value)
+    set_backoff(monkeypatch, 1)
+    with Vendor(script, well()) as server, make_client(server.url) as client:
+        with pytest.raises(ServiceUnavailable):
+            client.get_group(5)
+        with ThreadPoolExecutor(2) as threads:
+            list(threads.map(client.get_group, [5, 5]))
+    assert min(server.times[1:]) - server.times[0] >= 0.5
 
 
-def test_a_proxy_that_drips_its_answer_does_not_hold_the_caller(
+def test_a_503_without_retry_after_holds_back_no_other_request(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with Vendor(vendor.drip_headers) as proxy:
-        monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy.host}")
-        start = time.monotonic()
-        with make_client("https://api.example.test/v1/", timeout=0.5) as client:
+    set_backoff(monkeypatch, 120)
+    with Vendor(reply(503), well()) as server, ThreadPoolExecutor(1) as threads:
+        with make_client(server.url) as client:
             with pytest.raises(ServiceUnavailable):
                 client.get_group(5)
-    assert time.monotonic() - start < 5
+            assert threads.submit(client.get_group, 5).result(LONG).id == 5
 
 
-def slow_tunnel(to: Vendor, seconds: float) -> vendor.Script:
-    def script(connection: vendor.Connection) -> None:
-        connection.stopping.wait(seconds)
-        tunnel(to)(connection)
-
-    return script
-
-
-def test_the_time_that_a_proxy_takes_is_not_given_back(
-    authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("api.example.test").configure_cert(context)
-    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    with Vendor(vendor.hang, tls=context) as server:
-        with Vendor(slow_tunnel(server, 1.2)) as proxy:
-            monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy.host}")
-            monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
-            with make_client("https://api.example.test/v1/", timeout=1.5) as client:
-                start = time.monotonic()
-                with pytest.raises(ServiceUnavailable, match="did not answer within"):
-                    client.get_group(5)
-                assert 1.4 <= time.monotonic() - start < 2.5
-
-
-@pytest.mark.parametrize(
-    "proxy",
-    ["http://kullanıcı:şifre@127.0.0.1:9", "http://a..b:3128", f"http://{'x' * 64}.example:3128"],
-)
-def test_a_proxy_that_cannot_be_one_is_an_error_like_others(
-    proxy: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", proxy)
-    with make_client("https://api.example.test/v1/") as client:
-        with pytest.raises(ServiceUnavailable, match=r"api\.example\.test") as caught:
-            client.get_group(5)
-    assert "şifre" not in str(caught.value)
-
-
-@pytest.mark.parametrize("base_url", ["https://{}/v1/", "HTTPS://{}/v1/"])
-def test_a_netrc_file_adds_nothing_to_a_request(
-    base_url: str,
-    authority: trustme.CA,
-    tls_vendor: Vendor,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
-    (tmp_path / "netrc").write_text("default login anna password pa55word\n")
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
-    with Vendor(tunnel(tls_vendor)) as proxy:
-        monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy.host}")
-        with make_client(base_url.format("api.example.test")) as client:
-            client.get_group(5)
-    assert b"Authorization" not in tls_vendor.received[0]
-
-
-def test_a_client_knows_whether_it_uses_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
-    monkeypatch.setenv("NO_PROXY", "direct.example.test")
-    with make_client("https://api.example.test/v1/") as client:
-        assert client.uses_proxy
-    with make_client("https://direct.example.test/v1/") as client:
-        assert not client.uses_proxy
-
-
-def test_plain_http_to_loopback_goes_past_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    with Vendor(well()) as proxy, Vendor(well()) as server:
-        monkeypatch.setenv("HTTP_PROXY", f"http://{proxy.host}")
-        monkeypatch.setenv("ALL_PROXY", f"http://{proxy.host}")
-        with make_client(server.url) as client:
-            client.get_group(5)
-    assert (len(proxy.received), len(server.received)) == (0, 1)
-
-
-def test_an_unknown_certificate_is_refused_and_not_tried_again(tls_vendor: Vendor) -> None:
-    with make_client(f"https://{tls_vendor.host}/v1/", retries=2) as client:
-        with pytest.raises(ServiceUnavailable, match=r"^No secure connection to 127\.0\.0\.1"):
-            client.get_group(5)
-    assert (tls_vendor.accepted, tls_vendor.received) == (1, [])
-
-
-def test_a_server_without_tls_is_refused() -> None:
-    with Vendor(vendor.speak_nonsense) as server:
-        with make_client(f"https://{server.host}/v1/", timeout=0.5) as client:
-            with pytest.raises(ServiceUnavailable, match=r"127\.0\.0\.1"):
-                client.get_group(5)
-
-
-def test_what_speaks_no_http_is_not_asked_again() -> None:
-    with Vendor(vendor.speak_nonsense) as server:
+def test_a_retry_after_of_over_two_minutes_is_raised_and_not_waited_for() -> None:
+    with Vendor(reply(429, Retry_After="121"), well()) as server, ThreadPoolExecutor(1) as threads:
         with make_client(server.url, retries=2) as client:
-            with pytest.raises(UnexpectedResponse, match=r"127\S+ speaks no HTTP"):
+            with pytest.raises(ServiceUnavailable, match=r"Try again in 121 seconds\.$") as caught:
                 client.get_group(5)
-        assert server.accepted == 1
+            assert (caught.value.retry_after, caught.value.is_fatal) == (121, True)
+            assert threads.submit(client.get_group, 5).result(LONG).id == 5
+    assert len(server.received) == 2
 
 
-def test_a_handshake_that_drips_does_not_hold_the_caller() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+@pytest.mark.parametrize("order", [("0", "1"), ("1", "0")])
+def test_the_longer_of_two_retry_afters_counts(order: tuple[str, str]) -> None:
+    both_are_there, is_first_read = threading.Barrier(2, timeout=LONG), threading.Event()
 
-        def drip() -> None:
-            sock, _ = listener.accept()
-            with sock:
-                try:
-                    sock.sendall(b"\x16\x03\x03\x40\x00")
-                    for _ in range(400):
-                        sock.sendall(b"\x00")
-                        time.sleep(0.05)
-                except OSError:
-                    return
+    def first(connection: vendor.Connection) -> None:
+        both_are_there.wait()
+        reply(429, Retry_After=order[0])(connection)
 
-        dripping = threading.Thread(target=drip)
-        dripping.start()
-        start = time.monotonic()
-        url = f"https://127.0.0.1:{listener.getsockname()[1]}/v1/"
-        with make_client(url, timeout=0.5) as client, pytest.raises(ServiceUnavailable):
+    def second(connection: vendor.Connection) -> None:
+        both_are_there.wait()
+        is_first_read.wait(LONG)
+        reply(429, Retry_After=order[1])(connection)
+
+    with Vendor(first, second, well()) as server, make_client(server.url) as client:
+        with ThreadPoolExecutor(2) as threads:
+            failed = [threads.submit(client.get_group, 5) for _ in order]
+            for future in failed:
+                future.add_done_callback(lambda _: is_first_read.set())
+        assert all(isinstance(future.exception(), ServiceUnavailable) for future in failed)
+        client.get_group(5)
+    assert server.times[2] - server.times[0] >= 1
+
+
+def test_waiting_uses_no_processor_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    set_backoff(monkeypatch, 1)
+    with Vendor(reply(429), well()) as server, make_client(server.url) as client:
+        with pytest.raises(ServiceUnavailable):
             client.get_group(5)
-        assert time.monotonic() - start < 5
-        dripping.join()
+        before = time.process_time()
+        client.get_group(5)
+        assert time.process_time() - before < 0.2
+    assert server.times[1] - server.times[0] >= 0.5
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [("REQUESTS_CA_BUNDLE", "/does/not/exist.pem"), ("HTTPS_PROXY", "http://:bad:proxy:")],
-)
-def test_an_environment_that_makes_requests_impossible_is_named(
-    name: str, value: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(name, value)
-    with make_client("https://127.0.0.1:9/v1/", retries=2) as client:
-        with pytest.raises(ServiceUnavailable, match=r"No request to 127\.0\.0\.1:9 is possible"):
-            client.get_group(5)
-
-
-# Credentials
-
-
-def everything_said_by(error: BaseException) -> str:
-    """All that an error may show: texts, attributes, and Django's error page with its variables."""
-    said = ""
-    inner: BaseException | None = error
-    while inner is not None:
-        said += f"{inner} {inner!r} {inner.args} {vars(inner)}"
-        inner = inner.__cause__ or inner.__context__
-    return said
-
-
-@pytest.mark.parametrize(
-    "script",
-    [
-        reply(401, envelope(401, f"key {KEY}, hash {HASH}")),
-        reply(503, envelope(503, f"key {KEY}, hash {HASH}")),
-        reply(200, f"<html>{KEY} {HASH}".encode()),
-        reply(200, b"no gzip", Content_Encoding="gzip"),
-        well(count="x"),
-        vendor.reset,
-        vendor.hang,
-        vendor.cut_off,
-        vendor.flood,
-        reply(307, Location="/"),
-    ],
-)
-def test_no_error_shows_a_credential(
-    script: vendor.Script, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.DEBUG)
-    with Vendor(script) as server, make_client(server.url, timeout=0.5, retries=1) as client:
-        with pytest.raises(IletimerkeziError) as caught:
-            client.get_group(5)
-    said = everything_said_by(caught.value) + caplog.text + repr(client)
-    page = ExceptionReporter(None, *caught._excinfo).get_traceback_html()  # type: ignore[misc]  # three values, as it wants
-    assert "get_group" in page
-    assert KEY not in said + page
-    assert HASH not in said + page
-    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
-
-
-class OutOfTimeError(Exception):
-    """Raised by a signal in the middle of a request, as Celery's time limits are."""
-
-
-def test_an_error_from_elsewhere_in_the_middle_of_a_request_shows_no_credential() -> None:
-    def interrupt(*args: object) -> None:
-        raise OutOfTimeError
-
-    before = signal.signal(signal.SIGALRM, interrupt)
-    signal.setitimer(signal.ITIMER_REAL, 0.2)
-    try:
-        with Vendor(vendor.hang) as server, make_client(server.url) as client:
-            with pytest.raises(OutOfTimeError) as caught:
-                client.get_group(5)
-    finally:
-        signal.signal(signal.SIGALRM, before)
-    page = ExceptionReporter(None, *caught._excinfo).get_traceback_html()  # type: ignore[misc]  # three values, as it wants
-    assert "urlopen" in page
-    assert KEY not in page
-    assert HASH not in page
-
-
-def test_credentials_show_nothing_of_themselves() -> None:
-    assert repr(Credentials(KEY, HASH)) == "Credentials()"
-
-
-def test_authentication_failed_tells_where_to_look() -> None:
-    with Sandbox() as sandbox, make_client(sandbox.url) as client:
-        with pytest.raises(AuthenticationFailed) as caught:
-            client.get_group(5)
-    for place in ("key", "hash", "fixed IP", "Allow API access"):
-        assert place in str(caught.value)
+@pytest.mark.parametrize("retries", [0, 1])
+def test_close_interrupts_a_pause(retries: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_backoff(monkeypatch, 120)
+    with Vendor(reply(429)) as server, ThreadPoolExecutor(2) as threads:
+        with make_client(server.url, retries=retries) as client:
+            calls = [threads.submit(client.get_group, 5)]
+            if not retries:
+                assert calls.pop().exception(LONG)
+                calls.append(threads.submit(client.get_group, 5))
+        with pytest.raises(RuntimeError, match="the client is closed"):
+            calls[0].result(LONG)

@@ -15,15 +15,12 @@ from django.views.debug import ExceptionReporter
 
 from django_iletimerkezi.conf import conf
 
-# Far from every line that can be in a traceback: the error page prints source lines too.
+# Far from all lines of the tracebacks, because the error page prints source lines too.
 CREDENTIAL = "t0p-s3cret"
-WRONG_CREDENTIALS = [CREDENTIAL.encode(), [CREDENTIAL], {"value": CREDENTIAL}, (CREDENTIAL,)]
+WRONG_CREDENTIALS = [CREDENTIAL.encode(), {"value": CREDENTIAL}]
 
-MISSING = (
-    "The credentials of iletimerkezi are missing: "
-    "set ILETIMERKEZI_API_KEY and ILETIMERKEZI_API_HASH."
-)
-CONTRADICTORY = "ILETIMERKEZI_API_HASH and ILETIMERKEZI_API_SECRET are both set: keep one of them."
+MISSING = "The credentials of iletimerkezi are missing"
+CONTRADICTORY = "ILETIMERKEZI_API_HASH and ILETIMERKEZI_API_SECRET are both set"
 
 
 def refusal(attribute: str) -> str:
@@ -33,7 +30,7 @@ def refusal(attribute: str) -> str:
 
 
 def error_page(attribute: str) -> str:
-    """Return what Django shows when reading a setting fails."""
+    """Return the page that Django shows if the setting is invalid."""
     try:
         getattr(conf, attribute)
     except ImproperlyConfigured:
@@ -56,7 +53,9 @@ def error_page(attribute: str) -> str:
         ("ILETIMERKEZI_TIMEOUT", "timeout", 30, 0.5),
         ("ILETIMERKEZI_TIMEOUT", "timeout", 30, 3600),
         ("ILETIMERKEZI_RETRIES", "retries", 2, 0),
+        ("ILETIMERKEZI_RETRIES", "retries", 2, 100),
         ("ILETIMERKEZI_MAX_CONNECTIONS", "max_connections", 4, 1),
+        ("ILETIMERKEZI_MAX_CONNECTIONS", "max_connections", 4, 100),
     ],
 )
 def test_a_setting_takes_effect_at_the_next_access(
@@ -68,7 +67,7 @@ def test_a_setting_takes_effect_at_the_next_access(
     assert getattr(conf, attribute) == default
 
 
-def test_a_lazy_credential_becomes_a_string() -> None:
+def test_lazy_credentials_become_strings() -> None:
     with override_settings(ILETIMERKEZI_API_KEY=SimpleLazyObject(lambda: "a key")):
         assert json.dumps(conf.api_key) == '"a key"'
 
@@ -97,8 +96,9 @@ def test_a_wrong_type_is_refused_without_showing_the_value(
     name: str, value: Any, message: str
 ) -> None:
     with override_settings(**{f"ILETIMERKEZI_{name}": value}):
-        assert refusal(name.lower()) == f"ILETIMERKEZI_{name} {message}"
-    assert "12345678" not in message
+        shown = refusal(name.lower())
+    assert shown == f"ILETIMERKEZI_{name} {message}"
+    assert "12345678" not in shown
 
 
 @pytest.mark.parametrize("seconds", [0, -1, 0.0, 3600.1, float("inf"), float("nan"), 10**400])
@@ -108,31 +108,37 @@ def test_a_timeout_out_of_range_is_refused(seconds: float) -> None:
         assert refusal("timeout") == expected
 
 
-@override_settings(ILETIMERKEZI_RETRIES=-1)
-def test_a_negative_number_of_retries_is_refused() -> None:
-    assert refusal("retries") == "ILETIMERKEZI_RETRIES must be from 0 to 100."
+@pytest.mark.parametrize("number", [-1, 101])
+def test_a_number_of_retries_out_of_range_is_refused(number: int) -> None:
+    with override_settings(ILETIMERKEZI_RETRIES=number):
+        assert refusal("retries") == "ILETIMERKEZI_RETRIES must be from 0 to 100."
 
 
-@override_settings(ILETIMERKEZI_MAX_CONNECTIONS=0)
-def test_a_client_needs_a_connection() -> None:
-    assert refusal("max_connections") == "ILETIMERKEZI_MAX_CONNECTIONS must be from 1 to 100."
+@pytest.mark.parametrize("number", [0, 101])
+def test_a_number_of_connections_out_of_range_is_refused(number: int) -> None:
+    with override_settings(ILETIMERKEZI_MAX_CONNECTIONS=number):
+        assert refusal("max_connections") == "ILETIMERKEZI_MAX_CONNECTIONS must be from 1 to 100."
 
 
 @override_settings(ILETIMERKEZI_BASE_URL="http://api.iletimerkezi.com/v1/")
 def test_a_base_url_without_tls_is_refused() -> None:
-    assert refusal("base_url") == (
-        "ILETIMERKEZI_BASE_URL must start with https:// because it receives the credentials."
-    )
+    assert "ILETIMERKEZI_BASE_URL must start with https://" in refusal("base_url")
 
 
 @override_settings(ILETIMERKEZI_BASE_URL=f"https://user:{CREDENTIAL}@api.iletimerkezi.com/v1/")
 def test_a_base_url_with_a_password_is_refused_without_showing_it() -> None:
-    assert refusal("base_url") == (
-        "ILETIMERKEZI_BASE_URL must be a plain URL without user, query, fragment or whitespace."
-    )
+    message = refusal("base_url")
+    assert "ILETIMERKEZI_BASE_URL must be a plain URL without user" in message
+    assert CREDENTIAL not in message
 
 
 # Credentials
+
+
+@pytest.mark.parametrize("attribute", ["api_key", "api_hash", "api_secret"])
+def test_credentials_set_to_none_are_empty(attribute: str) -> None:
+    with override_settings(**{f"ILETIMERKEZI_{attribute.upper()}": None}):
+        assert getattr(conf, attribute) == ""
 
 
 @override_settings(ILETIMERKEZI_API_KEY="key", ILETIMERKEZI_API_HASH="HaSh")
@@ -158,7 +164,7 @@ def test_the_derived_hash_is_lower_case_hexadecimal() -> None:
 
 
 @override_settings(ILETIMERKEZI_API_KEY="key", ILETIMERKEZI_API_SECRET="\udcff")
-def test_a_secret_that_is_not_utf_8_gives_a_hash_too() -> None:
+def test_a_hash_is_derived_from_a_secret_that_is_not_utf_8() -> None:
     assert len(conf.effective_hash) == 64
 
 
@@ -168,15 +174,15 @@ def test_a_secret_that_is_not_utf_8_gives_a_hash_too() -> None:
 def test_missing_credentials_are_refused(given: list[str]) -> None:
     with override_settings(**{f"ILETIMERKEZI_API_{name}": "given" for name in given}):
         assert not conf.has_credentials
-        assert refusal("effective_hash") == MISSING
+        assert MISSING in refusal("effective_hash")
 
 
 @override_settings(
     ILETIMERKEZI_API_KEY="key", ILETIMERKEZI_API_HASH="hash", ILETIMERKEZI_API_SECRET="secret"
 )
-def test_hash_and_secret_contradict_each_other() -> None:
+def test_hash_and_secret_together_are_refused() -> None:
     assert conf.is_contradictory
-    assert refusal("effective_hash") == CONTRADICTORY
+    assert CONTRADICTORY in refusal("effective_hash")
 
 
 @override_settings(
@@ -196,8 +202,8 @@ def test_an_empty_hash_does_not_contradict_a_secret() -> None:
 def test_the_error_page_shows_no_credential_of_a_wrong_type(
     name: str, attribute: str, value: Any
 ) -> None:
-    well = {"API_KEY": "a", "API_HASH": "b", "API_SECRET": "c"} | {name: value}
-    with override_settings(**{f"ILETIMERKEZI_{name}": value for name, value in well.items()}):
+    given = {"API_KEY": "a", "API_HASH": "b", "API_SECRET": "c"} | {name: value}
+    with override_settings(**{f"ILETIMERKEZI_{name}": value for name, value in given.items()}):
         page = error_page(attribute if attribute != "itself" else name.lower())
     assert f"ILETIMERKEZI_{name} must be a string, not of type" in page
     assert CREDENTIAL not in page
@@ -208,13 +214,7 @@ def test_the_error_page_shows_no_credential_of_a_wrong_type(
     ILETIMERKEZI_API_HASH=CREDENTIAL,
     ILETIMERKEZI_API_SECRET=CREDENTIAL,
 )
-def test_the_error_page_shows_no_contradictory_credentials() -> None:
+def test_the_error_page_for_hash_and_secret_shows_neither() -> None:
     page = error_page("effective_hash")
     assert CONTRADICTORY in page
     assert CREDENTIAL not in page
-
-
-@pytest.mark.parametrize("attribute", ["api_key", "api_hash", "api_secret"])
-def test_a_credential_that_the_environment_did_not_have_is_not_set(attribute: str) -> None:
-    with override_settings(**{f"ILETIMERKEZI_{attribute.upper()}": None}):
-        assert getattr(conf, attribute) == ""

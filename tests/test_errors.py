@@ -1,3 +1,5 @@
+"""What errors of requests become."""
+
 from __future__ import annotations
 
 import pytest
@@ -7,8 +9,7 @@ from urllib3.connection import HTTPConnection
 from urllib3.exceptions import MaxRetryError, NewConnectionError, ReadTimeoutError
 
 from django_iletimerkezi.api.errors import explain
-from django_iletimerkezi.api.transport import CONNECTION_NOTE, TLS_NOTE
-from django_iletimerkezi.exceptions import ServiceUnavailable
+from django_iletimerkezi.exceptions import ServiceUnavailable, Step
 
 HOST = "api.example.test"
 
@@ -20,44 +21,40 @@ def wrapped(reason: Exception, cause: Exception) -> requests.ConnectionError:
 
 
 @pytest.mark.parametrize(
-    ("cause", "line"),
+    ("cause", "reason"),
     [
-        (OSError(101, "Network is unreachable"), "No connection to api.example.test: OSError."),
-        (ConnectionRefusedError(), "api.example.test refused the connection."),
+        (OSError(101, "Network is unreachable"), "Network is unreachable"),
+        (ConnectionRefusedError(), "ConnectionRefusedError"),
     ],
 )
-def test_where_no_connection_comes_about_none_would_for_any_group(
-    cause: Exception, line: str
-) -> None:
-    error = explain(wrapped(NewConnectionError(HTTPConnection(HOST), ""), cause), HOST, 30)
+def test_without_a_connection_no_group_can_be_fetched(cause: Exception, reason: str) -> None:
+    error = explain(
+        wrapped(NewConnectionError(HTTPConnection(HOST), ""), cause), HOST, 30, "connection"
+    )
     assert isinstance(error, ServiceUnavailable)
-    assert (str(error), error.hits_every_request, error.temporary) == (line, True, True)
-    assert error.step == "connection"
+    assert str(error) == (
+        f"No connection to api.example.test ({reason}). "
+        "Check ILETIMERKEZI_BASE_URL, the proxy if there is one, and the firewall."
+    )
+    assert (error.is_fatal, error.temporary, error.step) == (True, True, "connection")
 
 
-def test_a_timeout_is_that_of_one_request() -> None:
-    error = explain(ReadTimeoutError(HTTPConnectionPool(HOST), "/", ""), HOST, 30)
-    assert str(error) == "api.example.test did not answer within 30 seconds."
-    assert not error.hits_every_request
-    assert error.step == "answer"
+def test_a_timeout_concerns_one_request_only() -> None:
+    error = explain(ReadTimeoutError(HTTPConnectionPool(HOST), "/", ""), HOST, 30, "answer")
+    assert str(error) == (
+        "api.example.test did not answer within 30 seconds. "
+        "Try again later, or raise ILETIMERKEZI_TIMEOUT."
+    )
+    assert (error.is_fatal, error.step) == (False, "answer")
 
 
-@pytest.mark.parametrize(
-    ("notes", "step"),
-    [
-        ([TLS_NOTE], "tls"),
-        ([CONNECTION_NOTE, TLS_NOTE], "connection"),
-        (["Somebody else's."], "answer"),
-    ],
-)
-def test_the_first_note_tells_at_which_step_an_error_came_up(notes: list[str], step: str) -> None:
-    cause = ConnectionResetError()
-    for note in notes:
-        cause.add_note(note)
-    assert explain(requests.ConnectionError(cause), HOST, 30).step == step
+@pytest.mark.parametrize("step", ["connection", "tls", "answer"])
+def test_a_broken_connection_is_reported_for_the_step_it_had_reached(step: Step) -> None:
+    error = explain(requests.ConnectionError(ConnectionResetError()), HOST, 30, step)
+    assert error.step == step
 
 
-def test_errors_that_wrap_each_other_come_to_an_end() -> None:
+def test_errors_that_wrap_each_other_are_explained_once() -> None:
     one, other = OSError(), ConnectionError()
     one.__context__, other.__context__ = other, one
-    assert str(explain(other, HOST, 30)) == f"The connection to {HOST} broke (OSError)."
+    assert str(explain(other, HOST, 30, "answer")).startswith(f"The connection to {HOST} broke (")

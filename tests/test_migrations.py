@@ -1,9 +1,9 @@
-"""Released migrations stay as they are, and what they made upgrades with its data."""
+"""Released migrations never change, and a database of the oldest release upgrades with its data."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -17,19 +17,24 @@ from django.db.migrations.recorder import MigrationRecorder
 from django_iletimerkezi.models import Group
 from django_iletimerkezi.services import fetch_group
 from django_iletimerkezi.testing import Sandbox
-
-from .migration_hashes import Entries, Refused, freeze, frozen, hashes, versions
+from tools.migration_hashes import Entries, Refused, freeze, frozen, hashes, versions
 
 APP = "django_iletimerkezi"
 OLDEST = next(iter(hashes()))
 RELEASED = {"1.0.0": "2026-01-02"}
+THEN = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+
+Migrate = Callable[..., None]
 
 
-def test_each_version_of_the_changelog_has_its_migrations_frozen() -> None:
+# Frozen migrations
+
+
+def test_each_version_of_the_changelog_has_an_entry() -> None:
     assert list(frozen()) == list(versions()) != []
 
 
-def test_each_migration_is_frozen_once_and_as_it_is() -> None:
+def test_each_migration_is_frozen_once_and_unchanged() -> None:
     pairs = [pair for names in frozen().values() for pair in names.items()]
     assert pairs == list(hashes().items()) != []
 
@@ -39,17 +44,18 @@ def test_migrations_are_numbered_without_a_gap() -> None:
     assert [name[:4] for name in names] == [f"{number:04}" for number in range(1, len(names) + 1)]
 
 
-def test_what_is_frozen_now_is_frozen_again() -> None:
-    assert freeze(versions(), frozen(), hashes()) == frozen()
+@pytest.mark.django_db
+def test_the_models_need_no_further_migration() -> None:
+    call_command("makemigrations", APP, check_changes=True, dry_run=True, verbosity=0)
 
 
 @pytest.mark.parametrize("entries", [{}, {"1.0.0": {"0001": "a"}}, {"0.9.0": {"0001": "b"}}])
-def test_until_its_release_a_migration_may_be_frozen_again(entries: Entries) -> None:
+def test_a_migration_may_be_frozen_again_until_its_release(entries: Entries) -> None:
     assert freeze({"1.0.0": "unreleased"}, entries, {"0001": "b"}) == {"1.0.0": {"0001": "b"}}
 
 
 @pytest.mark.parametrize("found", [{"0001": "a"}, {"0001": "a", "0002": "b"}])
-def test_what_is_new_belongs_to_the_next_version(found: dict[str, str]) -> None:
+def test_new_migrations_belong_to_the_next_version(found: dict[str, str]) -> None:
     entries = freeze(RELEASED | {"1.1.0": "unreleased"}, {"1.0.0": {"0001": "a"}}, found)
     new = {name: content for name, content in found.items() if name != "0001"}
     assert list(entries.items()) == [("1.0.0", {"0001": "a"}), ("1.1.0", new)]
@@ -61,7 +67,7 @@ def test_what_is_new_belongs_to_the_next_version(found: dict[str, str]) -> None:
     [
         ({"1.0.0": {"0001": "a"}}, {"0001": "b"}, "0001 was released in 1.0.0"),
         ({"1.0.0": {"0001": "a"}}, {}, "0001 was released in 1.0.0"),
-        ({}, {"0001": "a"}, "1.0.0 is released, and its entry is missing"),
+        ({}, {"0001": "a"}, "The entry of release 1.0.0 is missing"),
     ],
     ids=["edited", "deleted", "forgotten"],
 )
@@ -73,13 +79,16 @@ def test_a_released_migration_is_not_frozen_again(
 
 
 def test_a_released_version_gets_no_further_migration() -> None:
-    with pytest.raises(Refused, match=r"1\.0\.0 is released without 0002: open the next"):
+    with pytest.raises(Refused, match=r"1\.0\.0 is released without 0002"):
         freeze(RELEASED, {"1.0.0": {"0001": "a"}}, {"0001": "a", "0002": "b"})
 
 
+# Upgrades
+
+
 @pytest.fixture
-def migrate(transactional_db: None) -> Iterator[Callable[..., None]]:
-    """Start without the app's tables, and leave with the newest ones."""
+def migrate(transactional_db: None) -> Iterator[Migrate]:
+    """Start without the tables of the app, and end with the newest ones."""
 
     def migrate(*target: str) -> None:
         call_command("migrate", APP, *target, verbosity=0)
@@ -93,32 +102,58 @@ def migrate(transactional_db: None) -> Iterator[Callable[..., None]]:
     migrate()
 
 
-def historical_group(migration: str) -> type[models.Model]:
-    state = MigrationExecutor(connection).loader.project_state((APP, migration))
-    return state.apps.get_model(APP, "Group")
+def create_old(*rows: dict[str, Any]) -> None:
+    """Store rows in the table of the oldest migration."""
+    state = MigrationExecutor(connection).loader.project_state((APP, OLDEST))
+    group: type[models.Model] = state.apps.get_model(APP, "Group")
+    group._default_manager.bulk_create(group(**row) for row in rows)
 
 
-def test_a_database_of_the_oldest_release_upgrades_with_its_data(
-    migrate: Callable[..., None], sandbox: Sandbox
-) -> None:
-    """Today the oldest migration is the newest: this starts to matter with the second one."""
+def old_row(pk: int, **fields: Any) -> dict[str, Any]:
+    row: dict[str, Any] = {"id": pk, "name": "", "count": 0, "parent_id": None}
+    row |= {"sort_key": "", "search_key": "", "seen_at": THEN}
+    row |= dict.fromkeys(["placed_at", "fetched_at", "listed_at", "missing_since"])
+    return row | fields
+
+
+def test_rows_of_the_oldest_release_are_kept(migrate: Migrate, sandbox: Sandbox) -> None:
+    # The keys are those of that release.
+    keys = {"sort_key": "61727450665175640090128223", "search_key": "istanbul 📟"}
+    parent = old_row(97101, name="İstanbul 📟", fetched_at=THEN, listed_at=THEN, **keys)
+    child = old_row(2**63 - 1, count=2**62, parent_id=97101, placed_at=THEN, missing_since=THEN)
     migrate(OLDEST)
-    time = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
-    parent: dict[str, Any] = {"id": 97101, "name": "İstanbul 📟", "count": 0, "parent_id": None}
-    # As names.py made them of the name then.
-    parent |= {"sort_key": "61727450665175640090128223", "search_key": "istanbul 📟"}
-    parent |= {"seen_at": time, "fetched_at": time, "listed_at": time}
-    parent |= {"placed_at": None, "missing_since": None}
-    child: dict[str, Any] = {"id": 2**63 - 1, "name": "", "count": 2**62, "parent_id": 97101}
-    child |= {"sort_key": "", "search_key": ""}
-    child |= {"seen_at": time, "fetched_at": None, "listed_at": None}
-    child |= {"placed_at": time, "missing_since": time}
-    old = historical_group(OLDEST)
-    old._default_manager.bulk_create([old(**parent), old(**child)])
+    create_old(parent, child)
 
     migrate()
 
     assert list(Group.objects.order_by("id").values(*parent)) == [parent, child]
-    assert set(Group.objects.subtree(97101).values_list("id", flat=True)) == {97101, 2**63 - 1}
     assert Permission.objects.filter(content_type__app_label=APP, codename="fetch_group").exists()
     assert fetch_group(5).group.name == "Test 1"
+
+
+def test_denials_of_the_oldest_release_get_their_time(migrate: Migrate) -> None:
+    later = THEN + timedelta(seconds=1)
+    migrate(OLDEST)
+    create_old(
+        old_row(1, fetched_at=later, missing_since=later),
+        old_row(2, fetched_at=THEN),
+        old_row(3, fetched_at=THEN, seen_at=later),
+        old_row(4),
+    )
+
+    migrate()
+
+    denied = dict(Group.objects.values_list("id", "denied_at"))
+    assert denied == {1: later, 2: None, 3: None, 4: None}
+
+
+def test_a_group_of_the_oldest_release_keeps_its_parent_when_it_is_fetched(
+    migrate: Migrate, sandbox: Sandbox
+) -> None:
+    migrate(OLDEST)
+    create_old(old_row(97101), old_row(97489, parent_id=97101, placed_at=THEN))
+
+    migrate()
+
+    fetch_group(97489)
+    assert Group.objects.get(pk=97489).parent_id == 97101

@@ -1,12 +1,13 @@
-"""Admins that a project derives from ours, and what else it sets up around them."""
+"""Admins that a host project derives from ours or puts in its place."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from django.contrib.admin import AdminSite
+from django.contrib import admin
 from django.contrib.admin.models import LogEntry
 from django.db import DatabaseError, connection, connections
 from django.db.models import Count
@@ -14,28 +15,27 @@ from django.http import HttpRequest, HttpResponse
 from django.test.utils import isolate_apps
 from django.urls import path, reverse
 
+from django_iletimerkezi import services
 from django_iletimerkezi.admin import GroupAdmin
-from django_iletimerkezi.admin import fetch as fetching
-from django_iletimerkezi.mirror import store as mirror
+from django_iletimerkezi.mirror import store
 from django_iletimerkezi.models import Group
 from django_iletimerkezi.services import get_client
 from django_iletimerkezi.testing import Sandbox
 
-from .test_admin import act, contacts_below, fetch
-from .test_changelist import ISTANBUL, LINKS, lines, text
-from .visitors import plant, url, visit
+from .visitors import LINKS, NAMES, act, client_for, fetch, lines, plant, text, total_contacts, url
 
 pytestmark = pytest.mark.django_db
 
 Register = Callable[..., None]
+NOTE = "This deletes from the mirror only"
 
 
 @pytest.fixture
 def register(settings: Any) -> Register:
-    """Put an admin in the place of ours."""
+    """Replace our admin."""
 
-    def register(admin_class: type[GroupAdmin], model: type[Group] = Group) -> None:
-        site = AdminSite()
+    def register(admin_class: type[admin.ModelAdmin[Group]], model: type[Group] = Group) -> None:
+        site = admin.AdminSite()
         site.register(model, admin_class)
         settings.ROOT_URLCONF = (path("admin/", site.urls),)
 
@@ -44,7 +44,7 @@ def register(settings: Any) -> Register:
 
 @pytest.fixture
 def groups() -> None:
-    plant(LINKS, ISTANBUL)
+    plant(LINKS, NAMES)
 
 
 # Transactions
@@ -58,36 +58,36 @@ class OwnChangelistView(GroupAdmin):
 
 
 @pytest.fixture
-def other() -> Iterator[str]:
-    """The name of another database."""
+def other_database() -> Iterator[str]:
     settings = {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
     connections.settings["other"] = connections.configure_settings(
         {"default": {}, "other": settings}
     )["other"]
+    connections["other"].connect()
     yield "other"
     connections["other"].close()
     del connections["other"], connections.settings["other"]
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize("atomic", ["default", "other"])
-def test_a_fetch_is_outside_of_the_transactions_of_any_database(
-    register: Register, sandbox: Sandbox, other: str, atomic: str, monkeypatch: pytest.MonkeyPatch
+def test_a_fetch_is_outside_of_the_transactions_of_all_databases(
+    register: Register, sandbox: Sandbox, other_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    within: list[bool] = []
+    in_transaction: list[bool] = []
 
-    def watched() -> Any:
-        within.append(connections[atomic].in_atomic_block)
+    def get_client_and_note() -> Any:
+        in_transaction.extend(connections[alias].in_atomic_block for alias in connections)
         return get_client()
 
-    monkeypatch.setattr(fetching, "get_client", watched)
-    monkeypatch.setitem(connections[atomic].settings_dict, "ATOMIC_REQUESTS", True)
+    monkeypatch.setattr(services, "get_client", get_client_and_note)
+    for alias in ("default", other_database):
+        monkeypatch.setitem(connections[alias].settings_dict, "ATOMIC_REQUESTS", True)
     register(OwnChangelistView)
     plant({1000: None})
-    client = visit("fetcher")
+    client = client_for("fetcher")
     fetch(client, group_id=1000)
     act(client, "fetch_selected", 1000)
-    assert within == [False, False]
+    assert in_transaction == [False] * 4
 
 
 @pytest.mark.django_db(transaction=True)
@@ -99,33 +99,77 @@ def test_other_actions_are_in_the_transaction_of_the_request(
         assert connection.in_atomic_block
         raise DatabaseError("database is locked")
 
-    monkeypatch.setattr(mirror, "remove", refuse)
+    monkeypatch.setattr(store, "remove", refuse)
     monkeypatch.setitem(connection.settings_dict, "ATOMIC_REQUESTS", True)
-    client = visit("superuser")
     with pytest.raises(DatabaseError, match="locked"):
-        act(client, "delete_selected", 1, post="yes")
+        act(client_for("superuser"), "delete_selected", 1, post="yes")
     assert not LogEntry.objects.exists()
 
 
-# What an admin may set
+# Options and querysets of a subclass
 
-BELOW = ["?parent=2", "?q=i", "?presence=listed", "rows/?parent=2", "2/change/"]
+PAGES = ("?_from=2", "?q=i", "?presence=listed", "subgroups/?_from=2", "2/change/")
 
 
-class WithParents(GroupAdmin):
+def show(query: str) -> list[Any]:
+    """Return the pages of a query string."""
+    client = client_for("superuser")
+    answers = [client.get(url("changelist") + page) for page in (query, *PAGES)]
+    assert {answer.status_code for answer in answers} == {200}
+    return answers
+
+
+class SelectingParents(GroupAdmin):
     list_select_related = ("parent",)
 
 
 @pytest.mark.usefixtures("groups")
-@pytest.mark.parametrize("page", ["", *BELOW])
-def test_parents_may_be_selected_together_with_groups(register: Register, page: str) -> None:
-    register(WithParents)
-    answer = visit("superuser").get(url("changelist") + page)
-    assert answer.status_code == 200
-    assert "3" in "".join(lines(answer))
+def test_an_admin_may_select_related_parents(register: Register) -> None:
+    register(SelectingParents)
+    assert all("3" in "".join(lines(answer)) for answer in show(""))
 
 
-class Discreet(GroupAdmin):
+class Counting(GroupAdmin):
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).annotate(number=Count("children")).distinct()
+
+
+@pytest.mark.usefixtures("groups")
+def test_an_admin_may_annotate_groups(register: Register) -> None:
+    register(Counting)
+    assert all(map(lines, show("?presence=listed&_from=3")))
+
+
+class WithDateHierarchy(GroupAdmin):
+    date_hierarchy = "seen_at"
+
+
+@pytest.mark.usefixtures("groups")
+def test_an_admin_may_declare_a_date_hierarchy(register: Register) -> None:
+    register(WithDateHierarchy)
+    client = client_for("superuser")
+    Group.objects.update(seen_at=datetime(2026, 5, 15, tzinfo=UTC))
+    for month, number in ((4, 0), (5, 6)):
+        page = client.get(f"{url('changelist')}?seen_at__year=2026&seen_at__month={month}")
+        assert len(page.context["nodes"]) == number
+
+
+class WithFilters(GroupAdmin):
+    def get_list_filter(self, request: HttpRequest) -> Any:
+        return (*super().get_list_filter(request), "parent__name", "name")
+
+
+@pytest.mark.usefixtures("groups")
+def test_an_admin_may_declare_filters_by_fields(register: Register) -> None:
+    register(WithFilters)
+    client = client_for("superuser")
+    for query, found in (("parent__name=Rehber", ["2"]), ("name=Rehber", ["1"])):
+        assert lines(client.get(f"{url('changelist')}?{query}")) == found
+    for query in ("name__regex=(", "parent__name__regex=(", "parent__count=2"):
+        assert client.get(f"{url('changelist')}?{query}").status_code == 400, query
+
+
+class Hiding(GroupAdmin):
     def get_fields(self, request: HttpRequest, obj: Group | None = None) -> Any:
         return [name for name in super().get_fields(request, obj) if name != "parent"]
 
@@ -134,40 +178,52 @@ class Discreet(GroupAdmin):
 
 
 @pytest.mark.usefixtures("groups")
-@pytest.mark.parametrize("page", ["", "?parent=3", "rows/?parent=1", "4/change/", *BELOW])
-def test_groups_that_are_not_for_all_are_nowhere(register: Register, page: str) -> None:
-    register(Discreet)
-    answer = visit("superuser").get(url("changelist") + page)
-    assert answer.status_code == 200
-    for name in ("İstanbul", "Rehber"):
-        assert name not in answer.content.decode()
+def test_hidden_groups_are_on_no_page(register: Register) -> None:
+    register(Hiding)
+    client = client_for("superuser")
+    for page in ("", "?_from=3", "subgroups/?_from=1", "4/change/", *PAGES):
+        answer = client.get(url("changelist") + page)
+        assert answer.status_code == 200
+        assert not any(name in answer.content.decode() for name in ("İstanbul", "Rehber")), page
 
 
 @pytest.mark.usefixtures("groups")
-def test_groups_that_are_not_for_all_are_not_counted(register: Register) -> None:
-    register(Discreet)
-    page = visit("superuser").get(url("change", 2))
-    assert contacts_below(page) == 2 + 4 + 5 + 6
+def test_hidden_groups_are_not_counted(register: Register) -> None:
+    register(Hiding)
+    page = client_for("superuser").get(url("change", 2))
+    assert total_contacts(page) == 2 + 4 + 5 + 6
     assert lines(page) == ["5"]
 
 
-class Counted(GroupAdmin):
-    def get_queryset(self, request: HttpRequest) -> Any:
-        return super().get_queryset(request).annotate(number=Count("children")).distinct()
+class Adding(GroupAdmin):
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return True
+
+
+def test_an_admin_that_allows_adding_has_the_page_of_django_for_it(register: Register) -> None:
+    register(Adding)
+    assert client_for("superuser").get(url("add")).status_code == 200
+
+
+# Other admins and models
 
 
 @pytest.mark.usefixtures("groups")
-@pytest.mark.parametrize("page", ["", "?presence=listed&parent=3", *BELOW])
-def test_groups_may_be_annotated(register: Register, page: str) -> None:
-    register(Counted)
-    answer = visit("superuser").get(url("changelist") + page)
-    assert answer.status_code == 200
-    assert lines(answer)
+def test_a_plain_model_admin_has_working_pages(register: Register) -> None:
+    register(admin.ModelAdmin)
+    client = client_for("superuser")
+    listed = client.get(url("changelist"))
+    assert [group.pk for group in listed.context["cl"].result_list] == [6, 5, 4, 3, 2, 1]
+    assert {client.get(url("add")).status_code, client.get(url("history", 3)).status_code} == {200}
+    assert 'name="name"' in client.get(url("change", 3)).content.decode()
+    client.post(url("delete", 3), {"post": "yes"})
+    act(client, "delete_selected", 2, post="yes")
+    assert set(Group.objects.values_list("pk", flat=True)) == {1, 4, 5, 6}
 
 
 @pytest.fixture
 def proxy() -> Iterator[type[Group]]:
-    """A model of the project's that has our table."""
+    """A model of the host project with our table."""
     with isolate_apps("tests"):
 
         class Proxy(Group):
@@ -181,7 +237,7 @@ def proxy() -> Iterator[type[Group]]:
 @pytest.mark.usefixtures("groups")
 def test_a_proxy_model_has_the_same_pages(register: Register, proxy: type[Group]) -> None:
     register(GroupAdmin, proxy)
-    client = visit("superuser")
+    client = client_for("superuser")
     pages = {
         name: client.get(reverse(f"admin:auth_proxy_{name}", args=args)).content.decode()
         for name, args in {
@@ -195,10 +251,22 @@ def test_a_proxy_model_has_the_same_pages(register: Register, proxy: type[Group]
     assert 'class="iletimerkezi-tree"' in pages["changelist"]
     assert 'href="/admin/auth/proxy/fetch/"' in pages["changelist"]
     assert 'formaction="/admin/auth/proxy/fetch/"' in pages["change"]
-    assert "This removes from the mirror only." in pages["delete"]
-    chosen = {"action": "delete_selected", "_selected_action": "2", "index": "0"}
-    asked = client.post(reverse("admin:auth_proxy_changelist"), chosen)
-    assert "This removes from the mirror only." in text(asked)
+    assert NOTE in pages["delete"]
+    selected = {"action": "delete_selected", "_selected_action": "2", "index": "0"}
+    confirmation = client.post(reverse("admin:auth_proxy_changelist"), selected)
+    assert NOTE in text(confirmation)
+
+
+@pytest.mark.usefixtures("groups")
+def test_selected_groups_of_a_proxy_model_are_fetched(
+    register: Register, proxy: type[Group], sandbox: Sandbox
+) -> None:
+    register(GroupAdmin, proxy)
+    address = reverse("admin:auth_proxy_changelist")
+    selected = {"action": "fetch_selected", "_selected_action": "2", "index": "0"}
+    answer: Any = client_for("superuser").post(address, selected, follow=True)
+    assert answer.redirect_chain[-1] == (address, 302)
+    assert sandbox.asked == [2]
 
 
 @pytest.mark.usefixtures("groups")
@@ -211,15 +279,5 @@ def test_the_permission_to_fetch_is_the_same_for_a_proxy_model(
 
     register(Open, proxy)
     address = reverse("admin:auth_proxy_fetch")
-    assert visit("fetcher").get(address).status_code == 200
-    assert visit("viewer").get(address).status_code == 403
-
-
-class Adding(GroupAdmin):
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return True
-
-
-def test_who_allows_to_add_gets_django_s_page_for_it(register: Register) -> None:
-    register(Adding)
-    assert visit("superuser").get(url("add")).status_code == 200
+    assert client_for("fetcher").get(address).status_code == 200
+    assert client_for("viewer").get(address).status_code == 403

@@ -1,4 +1,4 @@
-"""Reference and READMEs tell of all that there is, and of nothing else."""
+"""The reference and the READMEs name everything that exists, and nothing else."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def read(page: str) -> str:
 
 
 def rows(page: str) -> list[list[str]]:
-    """Return the cells of all tables of a page, row by row, without the heads."""
+    """Return the cells of all tables of a page by row, without the header rows."""
     tables = re.findall(r"^\|[-|]+\n((?:\|.+\n)+)", read(page), re.MULTILINE)
     return [
         [cell.strip() for cell in row.strip("|").split("|")]
@@ -42,27 +42,27 @@ def numbers(text: str) -> list[str]:
 
 
 def parser(command: str) -> CommandParser:
-    """Return a command's own parser, to which no option may be shortened."""
+    """Return the parser of a command. It refuses abbreviated options."""
     made = load_command_class("django_iletimerkezi", command)
     return made.create_parser("manage.py", command, allow_abbrev=False)
 
 
 @both_languages
-def test_each_setting_has_its_default_and_its_range(code: str) -> None:
-    told = {row[0].strip("`"): row[1:] for row in rows(f"docs/{code}/reference/settings.md")}
+def test_each_setting_is_documented_with_its_default_and_range(code: str) -> None:
+    documented = {row[0].strip("`"): row[1:] for row in rows(f"docs/{code}/reference/settings.md")}
     attributes = {
         f"ILETIMERKEZI_{name.upper()}": name
         for name, member in vars(Settings).items()
         if isinstance(member, property) and not name.startswith(("has", "is", "effective"))
     }
-    assert told.keys() == attributes.keys()
-    for setting, (default, said) in told.items():
+    assert documented.keys() == attributes.keys()
+    for setting, (default, description) in documented.items():
         value = getattr(conf, attributes[setting])
         assert default == (f"`{value}`" if value else NONE[code])
         if isinstance(value, int):
-            with override_settings(**{setting: -1}), pytest.raises(ImproperlyConfigured) as refusal:
+            with override_settings(**{setting: -1}), pytest.raises(ImproperlyConfigured) as caught:
                 getattr(conf, attributes[setting])
-            assert numbers(said) == numbers(str(refusal.value)), setting
+            assert numbers(description) == numbers(str(caught.value)), setting
 
 
 @pytest.mark.parametrize(
@@ -72,18 +72,20 @@ def test_each_setting_has_its_default_and_its_range(code: str) -> None:
         *((page, 1, 0) for page in READMES),
     ],
 )
-def test_each_code_has_its_error(page: str, code_at: int, error_at: int) -> None:
-    told = {
+def test_each_code_is_documented_with_its_error(page: str, code_at: int, error_at: int) -> None:
+    documented = {
         int(number): row[error_at].strip("`")
         for row in rows(page)
         for number in re.findall(r"\b\d{3}\b", row[code_at])
     }
-    assert told == {code: type(exceptions.error_for(code, "")).__name__ for code in told}
-    assert exceptions._BY_CODE.keys() <= told.keys()
+    assert documented == {
+        code: type(exceptions.error_for(code, "")).__name__ for code in documented
+    }
+    assert exceptions._BY_CODE.keys() <= documented.keys()
 
 
 @both_languages
-def test_each_error_is_told_of(code: str) -> None:
+def test_each_error_is_documented(code: str) -> None:
     page = read(f"docs/{code}/reference/exceptions.md")
     for name, member in vars(exceptions).items():
         if isinstance(member, type) and issubclass(member, exceptions.IletimerkeziError):
@@ -91,17 +93,17 @@ def test_each_error_is_told_of(code: str) -> None:
 
 
 @both_languages
-def test_each_check_has_its_id(code: str) -> None:
+def test_each_check_is_documented(code: str) -> None:
     ids = ["W001", "E001", *(number for number, _hint in checks._HINTS.values())]
-    told = [row[0] for row in rows(f"docs/{code}/reference/checks.md")]
-    assert told == [f"`{checks.TAG}.{number}`" for number in ids]
+    documented = [row[0] for row in rows(f"docs/{code}/reference/checks.md")]
+    assert documented == [f"`{checks.TAG}.{number}`" for number in ids]
 
 
 @both_languages
-def test_each_page_and_permission_of_the_admin_has_its_name(code: str) -> None:
+def test_each_url_name_and_permission_of_the_admin_is_documented(code: str) -> None:
     page = read(f"docs/{code}/reference/admin.md")
     urls = {url.name for url in admin.site._registry[Group].get_urls() if url.name}
-    # Django has one for adding, which nobody may.
+    # Django has a page for adding, which nobody may open.
     assert set(re.findall(r"\b\w+_group_[a-z]+\b", page)) == urls - {f"{checks.TAG}_group_add"}
     permissions = {f"{action}_group" for action in Group._meta.default_permissions}
     permissions |= {codename for codename, _name in Group._meta.permissions}
@@ -109,14 +111,14 @@ def test_each_page_and_permission_of_the_admin_has_its_name(code: str) -> None:
 
 
 @both_languages
-def test_the_line_for_cron_has_a_command_that_there_is(code: str) -> None:
+def test_the_command_in_the_line_for_cron_is_valid(code: str) -> None:
     line = r"^[\d*]+ .* manage\.py (\w+) (.+)$"
     [(name, arguments)] = re.findall(line, read(f"docs/{code}/how-to/schedule.md"), re.MULTILINE)
     parser(name).parse_args(arguments.split())
 
 
 @pytest.mark.parametrize("page", READMES)
-def test_a_readme_names_options_that_there_are(page: str) -> None:
+def test_options_in_a_readme_exist(page: str) -> None:
     options = re.findall(r"(--\w+(?: \w+)?)`", read(page))
     assert options
     for option in options:
@@ -130,5 +132,5 @@ def test_a_readme_names_the_versions_of_the_classifiers(page: str) -> None:
         re.findall(rf"{what} :: (\d\.\d+)", classifiers) for what in ("Python", "Django")
     )
     line = r"(?m)^Python ([\d.]+)\D+([\d.]+), Django ([\d.]+)\D+([\d.]+),"
-    told = re.findall(line, read(page))
-    assert told == [(pythons[0], pythons[-1], djangos[0], djangos[-1])]
+    documented = re.findall(line, read(page))
+    assert documented == [(pythons[0], pythons[-1], djangos[0], djangos[-1])]

@@ -3,6 +3,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
+from django_iletimerkezi import api
+
 
 def test_starting_a_project_imports_neither_requests_nor_urllib3() -> None:
     script = (
@@ -21,3 +25,12 @@ def test_starting_a_project_imports_neither_requests_nor_urllib3() -> None:
         check=True,
     )
     assert process.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_api_package_exports_the_names_that_it_lists() -> None:
+    assert [getattr(api, name).__name__ for name in api.__all__] == api.__all__
+
+
+def test_the_api_package_refuses_unknown_names() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'Missing'"):
+        _ = api.Missing

@@ -3,7 +3,7 @@ from __future__ import annotations
 import json
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from http.client import HTTPConnection, RemoteDisconnected
 from typing import Any
@@ -45,42 +45,42 @@ def refusal(code: int, message: str) -> tuple[int, Any]:
     return code, {"status": {"code": code, "message": message}}
 
 
-def walk(groups: Iterable[GroupDict], depth: int = 0) -> Iterable[tuple[int, GroupDict]]:
+def walk(groups: Iterable[GroupDict], depth: int = 0) -> Iterator[tuple[int, GroupDict]]:
     for group in groups:
         yield depth, group
         yield from walk(group.get("children", ()), depth + 1)
 
 
-NOT_UNDERSTOOD = refusal(400, "İstek çözümlenemedi")
-NOT_ADMITTED = refusal(401, "Üyelik bilgileri hatalı")
+UNREADABLE = refusal(400, "İstek çözümlenemedi")
+UNAUTHORIZED = refusal(401, "Üyelik bilgileri hatalı")
 NO_METHOD = refusal(404, "API istek yapılan yönteme sahip değil")
 NO_GROUP = refusal(463, "Böyle bir grup bulunamadı.")
 
 
 @pytest.mark.parametrize("group_id", [5, 97101])
-def test_the_documented_sample_is_answered(sandbox: Sandbox, group_id: int) -> None:
+def test_the_documented_sample_is_returned(sandbox: Sandbox, group_id: int) -> None:
     status = {"code": 200, "message": "İşlem başarılı"}
     expected = {"status": status, "group": DOCUMENTED_SAMPLE}
     assert ask(sandbox, envelope(group_id)) == (200, expected)
 
 
-def test_the_child_of_the_sample_can_be_asked_for(sandbox: Sandbox) -> None:
+def test_the_child_of_the_sample_is_returned(sandbox: Sandbox) -> None:
     status, answer = ask(sandbox, envelope(97489))
     assert (status, answer["group"]) == (200, CHILD)
 
 
-def test_the_phone_book_has_some_thirty_groups_three_levels_deep() -> None:
+def test_the_phone_book_has_32_groups_on_three_levels_below_its_root() -> None:
     walked = list(walk([PHONE_BOOK]))
     assert len({group["id"] for _depth, group in walked}) == len(walked) == 32
     assert max(depth for depth, _group in walked) == 3
 
 
-def test_every_group_of_the_phone_book_can_be_asked_for(sandbox: Sandbox) -> None:
+def test_every_group_of_the_phone_book_is_returned(sandbox: Sandbox) -> None:
     for _depth, group in walk([PHONE_BOOK]):
         assert ask(sandbox, envelope(group["id"]))[1]["group"]["name"] == group["name"]
 
 
-def test_an_answer_tells_of_the_direct_subgroups_only(sandbox: Sandbox) -> None:
+def test_an_answer_lists_only_direct_subgroups(sandbox: Sandbox) -> None:
     children = ask(sandbox, envelope(1000))[1]["group"]["children"]
     assert [child["id"] for child in children] == [1100, 1200, 1300, 1400, 1500]
     assert all(child.keys() == {"id", "name", "count"} for child in children)
@@ -115,46 +115,47 @@ def test_turkish_names_are_sent_as_utf_8(sandbox: Sandbox) -> None:
         envelope(5.0),
         envelope(None),
         envelope([5]),
+        envelope(True),
     ],
 )
-def test_a_request_of_another_shape_is_not_understood(sandbox: Sandbox, body: Any) -> None:
-    assert ask(sandbox, body) == NOT_UNDERSTOOD
+def test_a_request_of_another_shape_is_answered_with_400(sandbox: Sandbox, body: Any) -> None:
+    assert ask(sandbox, body) == UNREADABLE
     assert sandbox.asked == []
 
 
 @pytest.mark.parametrize("body", [b"", b"<xml>", b"{", b"\xff"])
-def test_a_request_that_is_not_json_is_not_understood(sandbox: Sandbox, body: bytes) -> None:
+def test_a_request_other_than_json_is_answered_with_400(sandbox: Sandbox, body: bytes) -> None:
     with closing(connect(sandbox)) as connection:
-        assert send(connection, body) == NOT_UNDERSTOOD
+        assert send(connection, body) == UNREADABLE
 
 
 @pytest.mark.parametrize(
     "wrong", [{"key": "x"}, {"hash": "x"}, {"key": "", "hash": ""}, {"key": None}, {"hash": []}]
 )
-def test_wrong_credentials_are_not_admitted(sandbox: Sandbox, wrong: dict[str, Any]) -> None:
-    assert ask(sandbox, envelope(5, **wrong)) == NOT_ADMITTED
+def test_wrong_credentials_are_answered_with_401(sandbox: Sandbox, wrong: dict[str, Any]) -> None:
+    assert ask(sandbox, envelope(5, **wrong)) == UNAUTHORIZED
     assert sandbox.asked == []
 
 
 @pytest.mark.parametrize("path", ["/", "/v1/", "/v2/get-group/json", "/v1/get-balance/json"])
-def test_another_address_has_no_method(sandbox: Sandbox, path: str) -> None:
+def test_another_path_is_answered_with_404(sandbox: Sandbox, path: str) -> None:
     assert ask(sandbox, envelope(5), path=path) == NO_METHOD
 
 
-def test_a_slash_at_the_end_does_not_matter(sandbox: Sandbox) -> None:
+def test_a_trailing_slash_is_accepted(sandbox: Sandbox) -> None:
     assert ask(sandbox, envelope(97489), path=f"{PATH}/")[1]["group"] == CHILD
 
 
-def test_get_is_no_method(sandbox: Sandbox) -> None:
+def test_a_get_request_is_answered_with_404(sandbox: Sandbox) -> None:
     assert ask(sandbox, None, method="GET") == NO_METHOD
 
 
 @pytest.mark.parametrize("group_id", [6, 0, -5, 10**30])
-def test_an_unknown_group_is_not_found(sandbox: Sandbox, group_id: int) -> None:
+def test_an_unknown_group_is_answered_with_463(sandbox: Sandbox, group_id: int) -> None:
     assert ask(sandbox, envelope(group_id)) == NO_GROUP
 
 
-def test_a_connection_is_kept_through_answers_of_all_kinds(sandbox: Sandbox) -> None:
+def test_a_connection_stays_open_after_success_and_errors(sandbox: Sandbox) -> None:
     with closing(connect(sandbox)) as connection:
         connection.connect()
         first = connection.sock
@@ -164,13 +165,13 @@ def test_a_connection_is_kept_through_answers_of_all_kinds(sandbox: Sandbox) -> 
         assert connection.sock is first
 
 
-def test_it_records_what_it_was_asked(sandbox: Sandbox) -> None:
+def test_the_sandbox_records_the_ids_of_requests(sandbox: Sandbox) -> None:
     for group_id in (5, 97489, 6, 5):
         ask(sandbox, envelope(group_id))
     assert sandbox.asked == [5, 97489, 6, 5]
 
 
-def test_another_tree_is_served_instead() -> None:
+def test_a_given_tree_replaces_the_sample() -> None:
     tree = [{"id": 7, "name": "Bayiler", "count": 3, "children": [CHILD]}]
     with Sandbox(tree) as sandbox:
         assert ask(sandbox, envelope(7))[1]["group"] == tree[0]
@@ -188,32 +189,42 @@ def test_an_empty_tree_has_no_groups() -> None:
         assert ask(sandbox, envelope(97489)) == NO_GROUP
 
 
-def test_the_tree_can_change_while_it_serves(sandbox: Sandbox) -> None:
+def test_the_tree_can_be_replaced_while_the_sandbox_runs(sandbox: Sandbox) -> None:
     sandbox.serve([{"id": 7, "name": "Bayiler", "count": 3}])
     assert ask(sandbox, envelope(7))[0] == 200
     assert ask(sandbox, envelope(97101)) == NO_GROUP
 
 
-def test_a_caller_may_have_aliases() -> None:
+def test_aliases_can_be_given() -> None:
     with Sandbox([CHILD], aliases={8: 97489}) as sandbox:
         assert ask(sandbox, envelope(8))[1]["group"] == CHILD
         assert ask(sandbox, envelope(5)) == NO_GROUP
 
 
-def test_a_caller_may_choose_the_credentials() -> None:
+def test_credentials_can_be_given() -> None:
     with Sandbox(key="k", hash="h") as sandbox:
         assert ask(sandbox, envelope(5, key="k", hash="h"))[0] == 200
-        assert ask(sandbox, envelope(5)) == NOT_ADMITTED
+        assert ask(sandbox, envelope(5)) == UNAUTHORIZED
 
 
-def test_two_of_them_serve_side_by_side(sandbox: Sandbox) -> None:
+def test_given_headers_are_sent_with_each_answer(sandbox: Sandbox) -> None:
+    sandbox.headers = {"Retry-After": "7"}
+    with closing(connect(sandbox)) as connection:
+        for group_id in (5, 6):
+            connection.request("POST", PATH, json.dumps(envelope(group_id)))
+            answer = connection.getresponse()
+            answer.read()
+            assert answer.getheader("Retry-After") == "7"
+
+
+def test_two_sandboxes_run_side_by_side(sandbox: Sandbox) -> None:
     with Sandbox([CHILD]) as other:
         assert other.url != sandbox.url
         assert ask(other, envelope(97101)) == NO_GROUP
         assert ask(sandbox, envelope(97101))[0] == 200
 
 
-def test_it_starts_and_stops_without_a_with_statement() -> None:
+def test_a_sandbox_starts_and_stops_without_a_with_statement() -> None:
     sandbox = Sandbox().start()
     assert ask(sandbox, envelope(5))[0] == 200
     sandbox.stop()
@@ -221,17 +232,19 @@ def test_it_starts_and_stops_without_a_with_statement() -> None:
         ask(sandbox, envelope(5))
 
 
-def test_it_writes_nothing(sandbox: Sandbox, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_sandbox_writes_nothing_to_the_terminal(
+    sandbox: Sandbox, capfd: pytest.CaptureFixture[str]
+) -> None:
     ask(sandbox, envelope(5))
     ask(sandbox, None, method="GET")
     assert capfd.readouterr() == ("", "")
 
 
-# With a host project's settings
+# With the settings of a host project
 
 
 @pytest.mark.django_db
-def test_a_project_fetches_from_it_with_its_settings() -> None:
+def test_a_project_fetches_from_a_sandbox_with_its_settings() -> None:
     with Sandbox([{"id": 7, "name": "Müşteriler", "count": 3}]) as sandbox:
         with override_settings(**sandbox.settings):
             assert fetch_group(7).group.name == "Müşteriler"
@@ -245,64 +258,59 @@ def test_a_project_fetches_the_documented_sample(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.django_db
-def test_a_project_learns_that_a_group_is_unknown(sandbox: Sandbox) -> None:
+def test_fetching_an_unknown_group_raises_group_not_found(sandbox: Sandbox) -> None:
     with pytest.raises(GroupNotFound):
         fetch_group(6)
     assert sandbox.asked == [6]
 
 
 @pytest.mark.django_db
-def test_a_project_learns_that_its_hash_is_wrong(sandbox: Sandbox) -> None:
+def test_fetching_with_a_wrong_hash_raises_authentication_failed(sandbox: Sandbox) -> None:
     with override_settings(ILETIMERKEZI_API_HASH="x"), pytest.raises(AuthenticationFailed):
         fetch_group(5)
     assert sandbox.asked == []
 
 
-def test_true_is_no_id(sandbox: Sandbox) -> None:
-    assert ask(sandbox, envelope(True)) == NOT_UNDERSTOOD
-    assert sandbox.asked == []
-
-
-def test_a_body_of_unknown_length_is_not_understood(sandbox: Sandbox) -> None:
+def test_a_body_of_unknown_length_is_answered_with_400(sandbox: Sandbox) -> None:
     with closing(connect(sandbox)) as connection:
         for method in ("POST", "GET"):
             connection.request(method, PATH, headers={"Content-Length": "-1"})
             answer = connection.getresponse()
-            assert (answer.status, json.loads(answer.read())["response"]) == NOT_UNDERSTOOD
+            assert (answer.status, json.loads(answer.read())["response"]) == UNREADABLE
 
 
-def test_a_get_with_a_body_does_not_upset_the_connection(sandbox: Sandbox) -> None:
+def test_a_connection_stays_usable_after_a_get_request_with_a_body(sandbox: Sandbox) -> None:
     with closing(connect(sandbox)) as connection:
         assert send(connection, b"{}", "GET") == NO_METHOD
-        assert send(connection, b"{}") == NOT_UNDERSTOOD
+        assert send(connection, b"{}") == UNREADABLE
 
 
-def test_once_stopped_it_answers_on_no_connection() -> None:
+def test_stopping_closes_open_connections() -> None:
     sandbox = Sandbox().start()
     with closing(connect(sandbox)) as connection:
-        assert send(connection, b"{}") == NOT_UNDERSTOOD
+        assert send(connection, b"{}") == UNREADABLE
         sandbox.stop()
-        with pytest.raises(OSError):  # noqa: PT011 - which one depends on who notices first
+        with pytest.raises(OSError):  # noqa: PT011 - its type depends on which side closes first
             send(connection, b"{}")
 
 
-def test_it_may_be_stopped_without_having_been_started_and_twice() -> None:
+def test_a_sandbox_can_be_stopped_twice_and_without_a_start() -> None:
     sandbox = Sandbox()
     sandbox.stop()
     sandbox.stop()
 
 
-def test_the_alias_of_the_sample_can_be_turned_off() -> None:
+def test_the_alias_of_the_sample_can_be_removed() -> None:
     with Sandbox(aliases={}) as sandbox:
         assert ask(sandbox, envelope(5)) == NO_GROUP
 
 
-def test_null_stands_for_no_subgroups() -> None:
+def test_children_may_be_null() -> None:
     with Sandbox([{"id": 7, "name": "", "count": 0, "children": None}]) as sandbox:
         assert ask(sandbox, envelope(7))[0] == 200
 
 
-def test_a_client_that_hangs_up_is_no_news(
+def test_a_client_that_hangs_up_is_not_reported(
     sandbox: Sandbox, capfd: pytest.CaptureFixture[str]
 ) -> None:
     address = "127.0.0.1", urlsplit(sandbox.url).port
@@ -314,7 +322,7 @@ def test_a_client_that_hangs_up_is_no_news(
     assert capfd.readouterr().err == ""
 
 
-def test_a_mistake_in_the_sandbox_itself_is_told(capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_error_in_the_sandbox_itself_is_reported(capfd: pytest.CaptureFixture[str]) -> None:
     with Sandbox([{"id": 7, "name": object(), "count": 0}]) as sandbox:
         with pytest.raises(RemoteDisconnected):
             ask(sandbox, envelope(7))

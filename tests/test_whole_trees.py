@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
+import random
 import re
 import signal
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
-from django.core.management import call_command
+import tqdm
 from django.db import DatabaseError, OperationalError, connection, connections
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
@@ -18,29 +22,35 @@ from django.test.utils import CaptureQueriesContext
 from django_iletimerkezi import services
 from django_iletimerkezi.api.client import IletimerkeziClient
 from django_iletimerkezi.api.parsing import Absence, Answer, GroupData
-from django_iletimerkezi.exceptions import AuthenticationFailed, GroupNotFound
-from django_iletimerkezi.management.commands import fetch_group as command
-from django_iletimerkezi.mirror import rules as batch
-from django_iletimerkezi.mirror import store as mirror
-from django_iletimerkezi.mirror.crawl import Failure, Walk
+from django_iletimerkezi.exceptions import (
+    AuthenticationFailed,
+    GroupNotFound,
+    IletimerkeziError,
+    ServiceUnavailable,
+)
+from django_iletimerkezi.mirror import rules, store
+from django_iletimerkezi.mirror.crawl import Crawl, Failure
 from django_iletimerkezi.models import Group
-from django_iletimerkezi.services import FetchResult, fetch_group
+from django_iletimerkezi.services import FetchResult, Progress, fetch_group
 
-from .commands import run
+from .commands import Outcome, run
 from .forest import Forest, tree_of
 
 pytestmark = pytest.mark.django_db
 
+Tree = Mapping[int, Iterable[int]]
 
-def fetch(server: Forest, group_id: int = 1, **options: object) -> FetchResult:
+
+def fetch(server: Forest, group_id: int = 1, **options: Any) -> FetchResult:
     with override_settings(**server.settings, ILETIMERKEZI_RETRIES=0):
-        return fetch_group(group_id, recursive=True, **options)  # type: ignore[arg-type]  # passed on
+        return fetch_group(group_id, recursive=True, **options)
 
 
-def fetch_by_command(server: Forest, *args: str) -> tuple[int, str, str]:
+def fetch_by_command(
+    server: Forest, *args: str, ids: Iterable[int] = (1,), stderr: io.StringIO | None = None
+) -> Outcome:
     with override_settings(**server.settings, ILETIMERKEZI_RETRIES=0):
-        outcome = run("fetch_group", "1", *args)
-    return outcome.status, outcome.out, outcome.err
+        return run("fetch_group", *map(str, ids), *args, stderr=stderr)
 
 
 def counts(result: FetchResult) -> tuple[int, int, int, int]:
@@ -51,7 +61,7 @@ def links() -> dict[int, int | None]:
     return dict(Group.objects.values_list("pk", "parent_id"))
 
 
-def parents(tree: dict[int, list[int]]) -> dict[int, int | None]:
+def parents(tree: Tree) -> dict[int, int | None]:
     above = {child: parent for parent, children in tree.items() for child in children}
     return {group_id: above.get(group_id) for group_id in tree}
 
@@ -60,24 +70,44 @@ def missing() -> set[int]:
     return set(Group.objects.missing().values_list("pk", flat=True))
 
 
+def fetched() -> int:
+    return Group.objects.exclude(fetched_at=None).count()
+
+
+def failed_ids(outcome: Outcome) -> list[str]:
+    return re.findall(r"Group (\d+):", outcome.err)
+
+
+def change_key(server: Forest, *, at: int) -> None:
+    """Refuse all requests after the answer with a number."""
+    server.at_answer(at, lambda: setattr(server, "key", "changed"))
+
+
+@pytest.fixture
+def in_order(settings: Any) -> None:
+    """Answers arrive in the order of the ids."""
+    settings.ILETIMERKEZI_MAX_CONNECTIONS = 1
+
+
+@pytest.fixture
+def one_by_one(in_order: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each answer is a batch."""
+    monkeypatch.setattr(services, "BATCH_GROUPS", 1)
+
+
 def test_a_whole_tree_is_mirrored() -> None:
-    tree = tree_of(150, 4)
+    tree = tree_of(60, 4)
     with Forest(tree) as server:
         result = fetch(server)
-    assert counts(result) == (150, 0, 0, 0)
+        assert counts(result) == (60, 0, 0, 0)
+        assert counts(fetch(server)) == (0, 0, 60, 0)
     assert result.group.pk == 1
     assert links() == parents(tree)
-    assert not Group.objects.filter(fetched_at=None).exists()
-
-
-def test_a_second_run_finds_nothing_new() -> None:
-    with Forest(tree_of(150, 4)) as server:
-        fetch(server)
-        assert counts(fetch(server)) == (0, 0, 150, 0)
+    assert fetched() == 60
 
 
 @pytest.mark.parametrize(("depth", "asked", "stored"), [(0, 1, 3), (1, 3, 7), (2, 7, 15)])
-def test_a_depth_is_the_number_of_levels_below_to_ask_for(
+def test_depth_is_the_number_of_levels_fetched_below_the_first_group(
     depth: int, asked: int, stored: int
 ) -> None:
     with Forest(tree_of(63, 2)) as server:
@@ -92,13 +122,13 @@ def test_a_depth_implies_recursive() -> None:
     assert sorted(server.asked) == [1, 2, 3]
 
 
-def test_a_negative_depth_is_refused_before_anything_is_asked() -> None:
+def test_a_negative_depth_is_refused_before_any_request() -> None:
     with Forest({1: []}) as server, pytest.raises(ValueError, match="0 or more"):
         fetch(server, depth=-1)
     assert server.asked == []
 
 
-def test_a_first_group_that_fails_is_raised_as_ever() -> None:
+def test_an_unknown_first_group_raises_and_is_marked_missing() -> None:
     with Forest({1: []}) as server:
         fetch(server)
         server.failing = {1: 463}
@@ -107,32 +137,83 @@ def test_a_first_group_that_fails_is_raised_as_ever() -> None:
     assert missing() == {1}
 
 
-def test_groups_that_fail_are_told_and_the_rest_is_stored() -> None:
-    tree = tree_of(200, 10)
+def test_failed_groups_are_in_the_result_and_the_others_are_stored() -> None:
+    tree = tree_of(60, 5)
     with Forest(tree) as server:
-        server.failing = {3: 500, 150: 463}
+        server.failing = {3: 500, 50: 463}
         result = fetch(server)
-    assert {pk: type(error).__name__ for pk, error in result.failures.items()} == {
-        3: "ServiceUnavailable",
-        150: "GroupNotFound",
+    assert {pk: type(error) for pk, error in result.failures.items()} == {
+        3: ServiceUnavailable,
+        50: GroupNotFound,
     }
     below_3 = set(tree[3]) | {pk for child in tree[3] for pk in tree[child]}
     assert set(links()) == set(tree) - below_3
-    assert missing() == {150}
+    assert missing() == {50}
 
 
-def test_groups_below_one_that_fails_are_left_as_they_were() -> None:
-    tree = tree_of(40, 3)
-    with Forest(tree) as server:
+def test_groups_below_a_failed_group_stay_as_they_were() -> None:
+    with Forest(tree_of(40, 3)) as server:
         fetch(server)
         before = list(Group.objects.filter(parent=3).order_by("pk").values())
         server.failing = {3: 500}
-        result = fetch(server)
+        assert fetch(server).missing == 0
     assert list(Group.objects.filter(parent=3).order_by("pk").values()) == before
-    assert result.missing == 0
 
 
-def test_a_group_that_is_listed_nowhere_any_more_is_missing() -> None:
+def test_loops_of_the_vendor_leave_no_loop_in_the_table() -> None:
+    with Forest({1: [2], 2: [3], 3: [1, 4], 4: [2]}) as server:
+        fetch(server)
+    assert all(Group.objects.path(pk)[0].parent_id is None for pk in links())
+
+
+def test_a_subgroup_denied_under_an_alias_of_its_parent_is_missing() -> None:
+    with Forest({1: [2, 3], 2: [], 3: []}, aliases={99: 1}) as server:
+        fetch(server, 99)
+        server.list_of = {1: [2], 2: []}.get
+        assert fetch(server, 99).missing == 1
+    assert missing() == {3}
+
+
+def test_aliases_below_the_first_group_are_in_the_result_and_printed() -> None:
+    with Forest({1: [6], 60: [61], 61: []}, aliases={6: 60}) as server:
+        assert fetch(server).aliases == {6: 60}
+        outcome = fetch_by_command(server, "-r")
+    assert outcome.status == 0
+    assert outcome.err == "Asked for group 6, but the vendor returned group 60.\n"
+
+
+def test_a_tree_that_changes_during_a_fetch_is_correct_after_the_next_fetch() -> None:
+    before = tree_of(60, 5)
+    after = with_moves(before, random.Random(5))
+    with Forest(before) as server:
+        fetch(server)
+        server.at_answer(90, lambda: setattr(server, "list_of", after.get))
+        fetch(server)
+        assert Group.objects.count() == 60
+        assert all(Group.objects.path(pk)[0].parent_id is None for pk in links())
+        fetch(server)
+    assert (links(), missing()) == (parents(after), set())
+
+
+def with_moves(tree: Tree, chance: random.Random) -> Tree:
+    """Return a tree in which every third group has moved, with everything below it."""
+    above = {child: parent for parent, children in tree.items() for child in children}
+    for group_id in chance.sample(sorted(above), len(above) // 3):
+        places = [pk for pk in tree if group_id not in climb(pk, above)]
+        above[group_id] = chance.choice(places)
+    return {pk: [child for child, parent in above.items() if parent == pk] for pk in tree}
+
+
+def climb(group_id: int | None, above: Mapping[int, int]) -> Iterator[int]:
+    while group_id is not None:
+        yield group_id
+        group_id = above.get(group_id)
+
+
+# Counts over several batches
+
+
+def test_a_group_that_is_no_longer_listed_counts_as_missing(one_by_one: None) -> None:
     with Forest({1: [2, 3], 2: [4], 3: [], 4: []}) as server:
         fetch(server)
         server.list_of = {1: [2, 3], 2: [], 3: []}.get
@@ -140,188 +221,202 @@ def test_a_group_that_is_listed_nowhere_any_more_is_missing() -> None:
     assert missing() == {4}
 
 
-@pytest.mark.parametrize("connections", [1, 8])
-@pytest.mark.parametrize("size", [1, 1000])
-def test_a_group_that_is_listed_elsewhere_has_moved(
-    connections: int, size: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(services, "_BATCH_GROUPS", size)
-    before = {1: [2, 3, 5], 2: [4], 3: [], 4: [], 5: [6], 6: []}
-    after = {1: [2, 3, 5], 2: [], 3: [4], 4: [6], 5: [], 6: []}
-    with Forest(before) as server, override_settings(ILETIMERKEZI_MAX_CONNECTIONS=connections):
+MOVE_BEFORE = {1: [2, 3, 5], 2: [4], 3: [], 4: [], 5: [6], 6: []}
+MOVE_AFTER = {1: [2, 3, 5], 2: [], 3: [4], 4: [6], 5: [], 6: []}
+
+
+def assert_moves_count_as_changes() -> None:
+    with Forest(MOVE_BEFORE) as server:
         fetch(server)
-        server.list_of = after.get
+        server.list_of = MOVE_AFTER.get
         assert counts(fetch(server)) == (0, 2, 4, 0)
-    assert (links(), missing()) == (parents(after), set())
+    assert (links(), missing()) == (parents(MOVE_AFTER), set())
 
 
-def test_a_group_that_two_list_is_where_the_newer_answer_says() -> None:
-    with Forest({1: [2, 3], 2: [4], 3: [4], 4: []}) as server:
-        result = fetch(server)
-    assert counts(result) == (4, 0, 0, 0)
-    assert links()[4] in (2, 3)
-    assert missing() == set()
+def test_a_group_missing_in_one_batch_and_moved_in_a_later_one_counts_as_changed(
+    one_by_one: None,
+) -> None:
+    assert_moves_count_as_changes()
 
 
-def test_loops_leave_no_loop_in_the_table() -> None:
-    with Forest({1: [2], 2: [3], 3: [1, 4], 4: [2]}) as server:
+def test_a_group_that_moved_within_a_batch_counts_as_changed() -> None:
+    assert_moves_count_as_changes()
+
+
+def test_a_group_that_changes_in_two_batches_is_counted_once(one_by_one: None) -> None:
+    with Forest({1: [2, 3, 4], 2: [], 3: [], 4: []}) as server:
         fetch(server)
-    for pk in links():
-        assert None in Group.objects.path(pk).values_list("parent_id", flat=True)
+        server.list_of = {1: [2, 3], 2: [4], 3: [4], 4: []}.get
+        assert counts(fetch(server)) == (0, 1, 3, 0)
+    assert links()[4] == 3
 
 
-def test_wrong_credentials_in_the_middle_keep_what_was_answered() -> None:
-    with Forest(tree_of(400, 20)) as server:
-        requests = iter(range(10**6))
-        original = server.list_of
-
-        def list_of(group_id: int) -> object:
-            if next(requests) == 100:
-                server.hash = "changed"
-            return original(group_id)
-
-        server.list_of = list_of  # type: ignore[assignment]  # a double of the method
-        with pytest.raises(AuthenticationFailed):
-            fetch(server)
-    assert Group.objects.exclude(fetched_at=None).count() >= 90
+def test_a_group_created_in_one_batch_and_moved_in_a_later_one_counts_as_created(
+    one_by_one: None,
+) -> None:
+    with Forest({1: [2, 3], 2: [4], 3: [4], 4: []}) as server:
+        assert counts(fetch(server)) == (4, 0, 0, 0)
+    assert (links()[4], missing()) == (3, set())
 
 
-def test_a_database_that_refuses_ends_the_fetch(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(services, "_BATCH_GROUPS", 10)
-    with Forest(tree_of(400, 20)) as server:
-        original = server.list_of
+def test_a_group_created_in_one_batch_and_denied_in_a_later_one_counts_as_missing(
+    one_by_one: None,
+) -> None:
+    with Forest({1: [2, 3], 2: []}) as server:
+        result = fetch(server)
+    assert counts(result) == (2, 0, 0, 1)
+    assert (set(result.failures), missing()) == ({3}, {3})
 
-        def list_of(group_id: int) -> object:
-            if group_id == 30:
-                monkeypatch.setattr(batch, "_TIMES", ("no_such_column",))
-            return original(group_id)
 
-        server.list_of = list_of  # type: ignore[assignment]  # a double of the method
-        with pytest.raises(DatabaseError):
-            fetch(server)
-        assert len(server.asked) < 400
+def test_a_group_moved_in_one_batch_and_denied_in_a_later_one_counts_as_missing(
+    one_by_one: None,
+) -> None:
+    with Forest({1: [2, 3], 2: [4], 3: [], 4: []}) as server:
+        fetch(server)
+        server.list_of = {1: [2, 3], 2: [], 3: [4]}.get
+        assert counts(fetch(server)) == (0, 0, 3, 1)
+    assert (links()[4], missing()) == (3, {4})
+
+
+def test_a_group_created_and_denied_within_a_batch_counts_as_missing() -> None:
+    with Forest({1: [2, 3], 2: []}) as server:
+        assert counts(fetch(server)) == (2, 0, 0, 1)
+
+
+def test_a_batch_is_stored_a_few_seconds_after_the_last(
+    in_order: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The clock is read once per batch and once per answer below the first.
+    monkeypatch.setattr(services, "monotonic", itertools.count().__next__)
+    monkeypatch.setattr(services, "BATCH_SECONDS", 3)
+    batches = record_batches(monkeypatch)
+    with Forest(tree_of(11, 10)) as server:
+        fetch(server)
+    assert [len(batch) for batch in batches] == [4, 3, 3, 1]
+
+
+def test_a_batch_is_stored_when_enough_groups_are_pending(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(services, "BATCH_GROUPS", 10)
+    batches = record_batches(monkeypatch)
+    with Forest(tree_of(30, 29)) as server:
+        fetch(server)
+    assert [len(batch) for batch in batches] == [2, 10, 10, 8]
+
+
+def record_batches(monkeypatch: pytest.MonkeyPatch) -> list[list[Answer | Absence]]:
+    batches: list[list[Answer | Absence]] = []
+    usual = store.store
+
+    def record(answers: list[Answer | Absence]) -> list[rules.Difference]:
+        batches.append(answers)
+        return usual(answers)
+
+    monkeypatch.setattr(store, "store", record)
+    return batches
 
 
 def test_few_statements_store_three_thousand_groups(monkeypatch: pytest.MonkeyPatch) -> None:
-    tree, asked = tree_of(3000, 20), []
+    tree = tree_of(3000, 20)
 
     def ask(client: IletimerkeziClient, group_id: int) -> Answer:
-        asked.append(group_id)
         children = tuple(GroupData(child, f"Grup {child}", 1) for child in tree[group_id])
-        return Answer(
-            group_id, datetime.now(UTC), GroupData(group_id, f"Grup {group_id}", 1, children)
-        )
+        group = GroupData(group_id, f"Grup {group_id}", 1, children)
+        return Answer(group_id, datetime.now(UTC), group)
 
     # Six thousand requests would take long, and say nothing about statements.
     monkeypatch.setattr(IletimerkeziClient, "ask", ask)
-    with Forest({}) as server, override_settings(ILETIMERKEZI_MAX_CONNECTIONS=8):
-        with CaptureQueriesContext(connection) as first:
-            assert fetch(server).created == 3000
-        with CaptureQueriesContext(connection) as second:
-            assert fetch(server).unchanged == 3000
-    assert len(asked) == 6000
-    assert len(first) <= 60
-    assert len(second) <= 40
+    with Forest({}) as server, CaptureQueriesContext(connection) as statements:
+        assert fetch(server).created == 3000
+        assert fetch(server).unchanged == 3000
+    assert len(statements) <= 100
 
 
 # The command
 
 
-def test_the_command_mirrors_a_whole_tree() -> None:
+def test_the_command_mirrors_a_whole_tree_and_prints_a_line_per_group() -> None:
     tree = tree_of(40, 3)
     with Forest(tree) as server:
-        status, out, err = fetch_by_command(server, "-r")
-    assert (status, err) == (0, "")
-    assert len(out.splitlines()) == 41
-    assert out.splitlines()[-1] == "Group 1: 40 created, 0 changed, 0 unchanged, 0 missing."
+        outcome = fetch_by_command(server, "-r")
+    assert (outcome.status, outcome.err) == (0, "")
+    *lines, last = outcome.out.splitlines()
+    assert len(lines) == 40
+    assert last == "Fetched “Grup 1” (id 1): 40 created, 0 changed, 0 unchanged, 0 missing."
     assert links() == parents(tree)
 
 
-@pytest.mark.parametrize("options", [("--depth", "1"), ("-r", "--depth", "1")])
-def test_the_command_takes_a_depth(options: tuple[str, ...]) -> None:
-    with Forest(tree_of(63, 2)) as server:
+@pytest.mark.parametrize("options", [["--depth", "1"], ["-r", "--depth", "1"]])
+def test_the_command_accepts_a_depth(options: list[str]) -> None:
+    with Forest(tree_of(15, 2)) as server:
         fetch_by_command(server, *options)
     assert sorted(server.asked) == [1, 2, 3]
 
 
-def test_the_command_refuses_a_negative_depth() -> None:
+def test_the_command_refuses_a_negative_depth_before_any_request() -> None:
     with Forest({1: []}) as server:
-        status, out, err = fetch_by_command(server, "--depth", "-1")
-    assert (status, out, server.asked) == (1, "", [])
-    assert err == "CommandError: Not a depth: -1. It is 0 or more.\n"
+        outcome = fetch_by_command(server, "--depth", "-1")
+    assert (outcome.status, outcome.out, server.asked) == (1, "", [])
+    assert outcome.err.startswith("CommandError: Invalid depth -1: must be 0 or more.")
 
 
 def test_the_command_names_each_group_that_failed() -> None:
-    with Forest(tree_of(1000, 40)) as server:
+    with Forest(tree_of(40, 39)) as server:
         server.failing = {30: 463, 31: 500}
-        status, out, err = fetch_by_command(server, "-r")
-    assert status == 1
-    assert sorted(re.findall(r"Group (\d+): iletimerkezi", err)) == ["30", "31"]
-    assert "Group 1: " in out
+        outcome = fetch_by_command(server, "-r")
+    assert outcome.status == 1
+    assert sorted(failed_ids(outcome)) == ["30", "31"]
+    assert "(id 1): 39 created, 0 changed, 0 unchanged, 1 missing." in outcome.out
 
 
-def test_the_command_says_once_that_the_credentials_are_wrong() -> None:
-    with Forest(tree_of(100, 40)) as server:
-        list_of = server.list_of
-
-        def lock_out(group_id: int) -> object:
-            server.key = "changed"
-            return list_of(group_id)
-
-        server.list_of = lock_out  # type: ignore[assignment]  # a double of the method
-        status, out, err = fetch_by_command(server, "-r")
-    assert (status, out) == (1, "")
-    assert err.count("\n") == 1
-    assert "401" in err
-
-
-def test_a_large_tree_is_printed_as_far_as_whole_levels_fit_and_then_in_numbers() -> None:
+def test_a_large_tree_is_printed_down_to_the_last_level_that_fits() -> None:
     with Forest(tree_of(400, 7)) as server:
-        lines = fetch_by_command(server, "-r")[1].splitlines()
+        lines = fetch_by_command(server, "--depth", "2").out.splitlines()
     assert len(lines) == 1 + 7 + 49 + 1
-    assert lines[2] == "│   ├── Grup 9 (id 9, 2 contacts) … 7 groups below"
-    below = sum(int(number) for number in re.findall(r"… (\d+) groups? below", "\n".join(lines)))
-    assert below == 400 - 57
+    assert lines[0] == "Grup 1 (id 1, 1 contact)"
+    numbers = [int(number) for line in lines for number in re.findall(r"… (\d+) groups? bel", line)]
+    assert numbers == [7] * 49
 
 
-def test_every_group_of_a_large_tree_is_printed_if_that_is_asked_for() -> None:
-    with Forest(tree_of(400, 7)) as server:
-        lines = fetch_by_command(server, "-r", "--full")[1].splitlines()
-    assert len(lines) == 401
-
-
-def test_a_first_level_that_is_too_large_is_a_number() -> None:
+def test_full_prints_every_group_of_a_large_tree() -> None:
     with Forest(tree_of(300, 299)) as server:
-        lines = fetch_by_command(server, "--depth", "0")[1].splitlines()
+        lines = fetch_by_command(server, "--full").out.splitlines()
+    assert len(lines) == 301
+
+
+def test_a_first_level_that_does_not_fit_is_printed_as_a_number() -> None:
+    with Forest(tree_of(300, 299)) as server:
+        lines = fetch_by_command(server).out.splitlines()
     assert lines[0] == "Grup 1 (id 1, 1 contact) … 299 groups below"
+    assert len(lines) == 2
 
 
-def test_json_has_every_group_and_stays_clean() -> None:
-    with Forest(tree_of(400, 7)) as server:
-        status, out, err = fetch_by_command(server, "-r", "--format", "json")
-    (tree,) = json.loads(out)
-    assert (status, err, out.count('"id"')) == (0, "", 400)
-    assert [child["id"] for child in tree["children"]] == list(range(2, 9))
+def test_json_output_has_every_group_of_a_large_tree() -> None:
+    with Forest(tree_of(300, 299)) as server:
+        outcome = fetch_by_command(server, "--format", "json")
+    (tree,) = json.loads(outcome.out)
+    assert (outcome.status, outcome.err, len(tree["children"])) == (0, "", 299)
 
 
-def test_an_interrupt_ends_with_130_and_says_how_to_go_on() -> None:
-    with Forest(tree_of(400, 20)) as server:
-        with override_settings(**server.settings):
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setattr(services, "Walk", InterruptedWalk)
-                outcome = run("fetch_group", "1", "-r")
-    assert outcome.status == 130
-    assert outcome.err == (
-        "CommandError: Stopped. What was answered is stored: run the same command again to go on.\n"
-    )
-    assert Group.objects.exclude(fetched_at=None).count() >= 51
+def test_a_group_deleted_during_the_fetch_is_printed_as_it_was_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(services, "BATCH_SECONDS", 0)
+    usual = store.store
+
+    def store_and_remove(answers: list[Answer | Absence]) -> list[rules.Difference]:
+        changes = usual(answers)
+        store.remove(Group.objects.filter(pk=1))
+        return changes
+
+    monkeypatch.setattr(store, "store", store_and_remove)
+    with Forest(tree_of(10, 5)) as server:
+        outcome = fetch_by_command(server, "-r")
+    assert (outcome.status, outcome.err) == (0, "")
+    assert outcome.out.startswith("Grup 1 (id 1, 1 contact)\nFetched “Grup 1” (id 1): 10 created")
+    assert not Group.objects.filter(pk=1).exists()
 
 
-class InterruptedWalk(Walk):
-    def _take_back(self) -> Answer | Failure | None:
-        if self.done == 51:
-            raise KeyboardInterrupt
-        return super()._take_back()
+# Progress
 
 
 class Terminal(io.StringIO):
@@ -329,42 +424,236 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_a_terminal_gets_a_progress_bar(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.fixture
+def bars(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+    """The progress bars that were made; they are shown without delay."""
+    made: list[object] = []
+    usual: Any = tqdm.tqdm
+
+    def make(**options: object) -> object:
+        made.append(usual(**options | {"delay": 0, "mininterval": 0}))
+        return made[-1]
+
+    monkeypatch.setattr(tqdm, "tqdm", make)
+    return made
+
+
+def test_a_terminal_gets_a_progress_bar_for_each_id(
+    bars: list[object], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(command, "_PROGRESS_DELAY", 0)
-    with Forest(tree_of(40, 20), latency=0.02) as server, override_settings(**server.settings):
-        call_command("fetch_group", "1", "-r", stdout=io.StringIO(), stderr=Terminal())
-    assert re.search(r"\d+/40 .*groups/s", capsys.readouterr().err)
+    with Forest({1: [11, 12], 11: [], 12: [], 2: [21], 21: []}) as server:
+        fetch_by_command(server, "-r", ids=(1, 2), stderr=Terminal())
+    assert len(bars) == 2
+    assert re.search(r"\d/3 .*groups/s", capsys.readouterr().err)
 
 
 @pytest.mark.parametrize(("stderr", "verbosity"), [(Terminal(), 0), (io.StringIO(), 1)])
-def test_there_is_no_bar_without_a_terminal_or_when_all_is_to_be_quiet(
+def test_no_progress_bar_is_shown_without_a_terminal_or_at_verbosity_0(
     stderr: io.StringIO,
     verbosity: int,
-    monkeypatch: pytest.MonkeyPatch,
+    bars: list[object],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(command, "_PROGRESS_DELAY", 0)
-    with Forest(tree_of(40, 20), latency=0.02) as server, override_settings(**server.settings):
-        call_command(
-            "fetch_group", "1", "-r", stdout=io.StringIO(), stderr=stderr, verbosity=verbosity
-        )
-    assert capsys.readouterr().err == ""
+    with Forest(tree_of(20, 5)) as server:
+        fetch_by_command(server, "-r", "-v", str(verbosity), stderr=stderr)
+    assert (bars, capsys.readouterr().err) == ([], "")
 
 
-# Interrupts
+def test_progress_is_reported_after_each_answer_and_counts_unstored_answers(
+    one_by_one: None,
+) -> None:
+    seen: list[tuple[int, int]] = []
+    stored: list[int] = []
+
+    def report(progress: Progress) -> None:
+        seen.append((progress.done, progress.known))
+        stored.append(progress.unstored)
+
+    with Forest(tree_of(13, 3)) as server:
+        fetch(server, report=report)
+    assert seen == sorted(seen)
+    assert (seen[0][1], seen[-1]) == (4, (13, 13))
+    assert stored[-1] == 1
+    assert max(stored) == 2
+
+
+# Errors and Ctrl-C in the middle of a fetch
+
+
+class InterruptedCrawl(Crawl):
+    """A crawl that Ctrl-C interrupts when it waits for the eleventh answer."""
+
+    def _take_back(self) -> Answer | Failure | None:
+        if self.done == 11:
+            raise KeyboardInterrupt
+        return super()._take_back()
+
+
+def refuse(answers: object) -> None:
+    raise OperationalError("no")
+
+
+def test_wrong_credentials_in_the_middle_keep_the_answers_before(in_order: None) -> None:
+    with Forest(tree_of(40, 39)) as server:
+        change_key(server, at=20)
+        with pytest.raises(AuthenticationFailed):
+            fetch(server)
+    assert fetched() == 20
+
+
+def test_the_command_reports_wrong_credentials_once() -> None:
+    with Forest(tree_of(100, 99)) as server:
+        change_key(server, at=1)
+        outcome = fetch_by_command(server, "-r")
+    assert (outcome.status, outcome.out, outcome.err.count("\n")) == (1, "", 1)
+    assert "401" in outcome.err
+
+
+def test_a_database_error_ends_the_fetch(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(services, "BATCH_GROUPS", 10)
+    monkeypatch.setattr(store, "store", refuse)
+    with Forest(tree_of(400, 399), latency=0.01) as server:
+        with pytest.raises(DatabaseError):
+            fetch(server)
+        assert len(server.asked) < 400
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt, AuthenticationFailed, OperationalError])
+def test_failures_of_single_groups_survive_the_end_of_a_fetch(
+    end: type[BaseException], in_order: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reports: list[Progress] = []
+    with Forest(tree_of(30, 29)) as server:
+        server.failing = {3: 500}
+        if end is KeyboardInterrupt:
+            monkeypatch.setattr(services, "Crawl", InterruptedCrawl)
+        elif end is OperationalError:
+            monkeypatch.setattr(store, "store", refuse)
+        else:
+            change_key(server, at=20)
+        with pytest.raises(end) as caught:
+            fetch(server, report=reports.append)
+    assert set(reports[-1].failures) == {3}
+    assert reports[-1].unstored == (29 if end is OperationalError else 0)
+    if isinstance(caught.value, IletimerkeziError):
+        assert set(caught.value.failures) == {3}
+
+
+def test_the_command_names_failures_before_a_fatal_error(in_order: None) -> None:
+    with Forest(tree_of(30, 29)) as server:
+        server.failing = {3: 500}
+        change_key(server, at=20)
+        outcome = fetch_by_command(server, "-r")
+    assert (outcome.status, outcome.out) == (1, "")
+    assert failed_ids(outcome) == ["3", "1"]
+
+
+def test_the_command_names_failures_and_lost_answers_before_a_database_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(store, "store", refuse)
+    with Forest(tree_of(20, 19)) as server:
+        server.failing = {3: 500}
+        outcome = fetch_by_command(server, "-r")
+    assert outcome.status == 1
+    assert [line.partition(": ")[0] for line in outcome.err.splitlines()] == [
+        "CommandError",
+        "19 answers could not be stored",
+        "Group 1",
+    ]
+    assert failed_ids(outcome) == ["3", "1"]
+
+
+def test_ctrl_c_ends_the_command_with_130_and_keeps_all_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(services, "Crawl", InterruptedCrawl)
+    with Forest(tree_of(60, 59)) as server:
+        outcome = fetch_by_command(server, "-r")
+    assert outcome.status == 130
+    assert outcome.err == (
+        "CommandError: Stopped. All answers are stored. Run the command again to fetch the rest.\n"
+    )
+    assert fetched() >= 11
+
+
+def test_answers_that_arrived_before_ctrl_c_are_stored() -> None:
+    last_is_sent = threading.Event()
+
+    def interrupt(progress: Progress) -> None:
+        if progress.done > 1:
+            assert last_is_sent.wait(30)
+            raise KeyboardInterrupt
+
+    with Forest(tree_of(30, 29)) as server:
+        server.at_answer(30, last_is_sent.set)
+        with pytest.raises(KeyboardInterrupt):
+            fetch(server, report=interrupt)
+    # Each of four connections may still wait for an answer.
+    assert fetched() >= 26
+
+
+def test_the_command_names_failures_before_ctrl_c(
+    in_order: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(services, "Crawl", InterruptedCrawl)
+    with Forest(tree_of(60, 59)) as server:
+        server.failing = {3: 500, 999: 463}
+        outcome = fetch_by_command(server, "-r", ids=(999, 1))
+    assert outcome.status == 130
+    assert failed_ids(outcome) == ["999", "3"]
+    assert "\nStopped." in outcome.err
+
+
+@pytest.mark.parametrize("problem", [KeyboardInterrupt, OperationalError])
+def test_answers_that_cannot_be_stored_after_ctrl_c_are_counted(
+    problem: type[BaseException], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problems: Iterator[type[BaseException]] = iter([KeyboardInterrupt, problem])
+
+    def fail(answers: object) -> None:
+        raise next(problems)
+
+    monkeypatch.setattr(store, "store", fail)
+    with Forest(tree_of(30, 29)) as server:
+        outcome = fetch_by_command(server, "-r")
+    assert outcome.status == 130
+    assert outcome.err == ("CommandError: 30 answers could not be stored: fetch again.\nStopped.\n")
+
+
+def test_ctrl_c_in_the_last_batch_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = store.store
+
+    def interrupted(answers: object) -> None:
+        monkeypatch.setattr(store, "store", usual)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(store, "store", interrupted)
+    with Forest(tree_of(30, 5)) as server:
+        outcome = fetch_by_command(server, "-r")
+    assert (outcome.status, fetched()) == (130, 30)
+    assert "All answers are stored" in outcome.err
+
+
+@pytest.fixture
+def handle_sigint() -> Iterator[Callable[[Any], object]]:
+    """A function that sets a handler of SIGINT until the test ends."""
+    usual = signal.getsignal(signal.SIGINT)
+    yield lambda handler: signal.signal(signal.SIGINT, handler)
+    signal.signal(signal.SIGINT, usual)
 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("step", ["set_autocommit", "commit"])
 @pytest.mark.parametrize("is_late", [False, True])
-def test_ctrl_c_on_the_edge_of_a_transaction_waits_for_its_end(
-    step: str, is_late: bool, monkeypatch: pytest.MonkeyPatch
+def test_ctrl_c_at_the_edge_of_a_transaction_waits_for_its_end(
+    step: str,
+    is_late: bool,
+    handle_sigint: Callable[[Any], object],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     wrapper = connections["default"]
     usual = getattr(wrapper, step)
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
 
     def interrupted(*args: object, **options: object) -> None:
         delattr(wrapper, step)
@@ -374,187 +663,37 @@ def test_ctrl_c_on_the_edge_of_a_transaction_waits_for_its_end(
         if is_late:
             signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(services, "_BATCH_GROUPS", 5)
+    handle_sigint(signal.default_int_handler)
+    monkeypatch.setattr(services, "BATCH_GROUPS", 5)
     with Forest(tree_of(30, 5)) as server, override_settings(**server.settings):
         setattr(wrapper, step, interrupted)
-        try:
-            with pytest.raises(KeyboardInterrupt):
-                fetch_group(1, recursive=True)
-        finally:
-            signal.signal(signal.SIGINT, handler)
+        with pytest.raises(KeyboardInterrupt):
+            fetch_group(1, recursive=True)
     assert not wrapper.in_atomic_block
     assert wrapper.get_autocommit()
-    assert Group.objects.exclude(fetched_at=None).count() >= 2
+    assert fetched() >= 2
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_handler_of_the_projects_own_is_left_in_place() -> None:
+def test_a_sigint_handler_of_the_project_stays_in_place(
+    handle_sigint: Callable[[Any], object],
+) -> None:
     calls: list[int] = []
-    usual = signal.signal(signal.SIGINT, lambda number, frame: calls.append(number))
-    try:
-        with Forest(tree_of(30, 5)) as server:
-            list_of = server.list_of
-
-            def interrupt(group_id: int) -> object:
-                if group_id == 20:
-                    signal.raise_signal(signal.SIGINT)
-                return list_of(group_id)
-
-            server.list_of = interrupt  # type: ignore[assignment]  # a double of the method
-            assert fetch(server).created == 30
-    finally:
-        signal.signal(signal.SIGINT, usual)
+    handle_sigint(lambda number, frame: calls.append(number))
+    with Forest(tree_of(30, 5)) as server:
+        server.at_answer(20, lambda: signal.raise_signal(signal.SIGINT))
+        assert fetch(server).created == 30
     assert calls == [signal.SIGINT]
 
 
-@pytest.mark.parametrize("size", [1, 1000])
-def test_a_child_that_is_listed_and_answers_463_counts_as_missing(
-    size: int, monkeypatch: pytest.MonkeyPatch
+def test_ctrl_c_during_a_database_error_still_ends_the_fetch(
+    handle_sigint: Callable[[Any], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(services, "_BATCH_GROUPS", size)
-    with Forest({1: [2, 3], 2: []}) as server:
-        result = fetch(server)
-    assert counts(result) == (2, 0, 0, 1)
-    assert (set(result.failures), missing()) == ({3}, {3})
+    def interrupt_and_refuse(*args: object) -> None:
+        signal.raise_signal(signal.SIGINT)
+        raise OperationalError
 
-
-def test_absence_is_learned_though_another_group_answers_in_place_of_the_first() -> None:
-    with Forest({1: [2, 3], 2: [], 3: []}, aliases={99: 1}) as server:
-        fetch(server, 99)
-        server.list_of = {1: [2], 2: []}.get
-        assert fetch(server, 99).missing == 1
-    assert missing() == {3}
-
-
-def test_what_failed_before_the_credentials_did_is_named_too() -> None:
-    with Forest(tree_of(100, 99)) as server, override_settings(ILETIMERKEZI_MAX_CONNECTIONS=1):
-        list_of = server.list_of
-
-        def lock_out(group_id: int) -> object:
-            if group_id == 50:
-                server.key = "changed"
-            return list_of(group_id)
-
-        server.list_of = lock_out  # type: ignore[assignment]  # a double of the method
-        server.failing = {3: 500}
-        status, out, err = fetch_by_command(server, "-r")
-    assert (status, out) == (1, "")
-    assert re.findall(r"Group (\d+): iletimerkezi [a-z ]+:? ?[a-z ]*(\d+)", err) == [
-        ("3", "500"),
-        ("1", "401"),
-    ]
-
-
-@pytest.mark.parametrize("problem", [KeyboardInterrupt, OperationalError])
-def test_an_interrupt_after_which_nothing_can_be_stored_says_so(
-    problem: type[BaseException], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(answers: object) -> None:
-        monkeypatch.setattr(mirror, "store", again)
-        raise KeyboardInterrupt
-
-    def again(answers: object) -> None:
-        raise problem
-
-    monkeypatch.setattr(mirror, "store", refuse)
-    with Forest(tree_of(30, 5)) as server:
-        status, _out, err = fetch_by_command(server, "-r")
-    assert status == 130
-    assert err == (
-        "CommandError: Stopped. The last answers are not stored: run the same command again.\n"
-    )
-
-
-def test_an_interrupt_in_the_last_store_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    store = mirror.store
-
-    def interrupted(answers: Iterable[Answer | Absence]) -> object:
-        monkeypatch.setattr(mirror, "store", store)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(mirror, "store", interrupted)
-    with Forest(tree_of(30, 5)) as server:
-        status, _out, err = fetch_by_command(server, "-r")
-    assert (status, Group.objects.exclude(fetched_at=None).count()) == (130, 30)
-    assert "What was answered is stored" in err
-
-
-def test_what_failed_before_ctrl_c_is_named() -> None:
-    with Forest(tree_of(400, 20)) as server, override_settings(**server.settings):
-        server.failing = {3: 500, 999: 463}
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(services, "Walk", InterruptedWalk)
-            outcome = run("fetch_group", "999", "1", "-r")
-    assert outcome.status == 130
-    assert re.findall(r"Group (\d+):|(Stopped)", outcome.err) == [
-        ("999", ""),
-        ("3", ""),
-        ("", "Stopped"),
-    ]
-
-
-def test_what_failed_before_the_database_did_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(answers: object) -> None:
-        raise OperationalError("no")
-
-    monkeypatch.setattr(mirror, "store", refuse)
-    with Forest(tree_of(20, 19)) as server:
-        server.failing = {3: 500}
-        status, _out, err = fetch_by_command(server, "-r")
-    assert status == 1
-    assert re.findall(r"Group (\d+): (\w+)", err) == [("3", "iletimerkezi"), ("1", "The")]
-
-
-def test_an_interrupt_while_the_database_refuses_is_not_forgotten(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    class Refusing(batch.Batch):
-        def save(self) -> dict[int, mirror.Outcome]:
-            signal.raise_signal(signal.SIGINT)
-            raise OperationalError
-
-    monkeypatch.setattr(mirror, "Batch", Refusing)
-    try:
-        with Forest({1: []}) as server, pytest.raises(KeyboardInterrupt):
-            fetch(server)
-    finally:
-        signal.signal(signal.SIGINT, handler)
-
-
-def test_answers_are_stored_every_few_seconds_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(services, "_BATCH_SECONDS", 0)
-    with Forest(tree_of(30, 5)) as server:
-        with CaptureQueriesContext(connection) as statements:
-            fetch(server)
-    written = [query for query in statements if "mirrorlock" in query["sql"]]
-    assert len(written) >= 29
-
-
-def test_a_group_that_is_deleted_while_it_is_fetched_is_told_as_it_was_answered() -> None:
-    with Forest(tree_of(30, 5)) as server, override_settings(**server.settings):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(services, "_BATCH_SECONDS", 0)
-            patch.setattr(services, "store", Tidied)
-            outcome = run("fetch_group", "1", "-r")
-    assert (outcome.status, outcome.err) == (0, "")
-    assert outcome.out.startswith("Grup 1 (id 1, 1 contact)\nGroup 1: 30 created")
-    assert not Group.objects.filter(pk=1).exists()
-
-
-class Tidied:
-    """The mirror while somebody removes the first group from it."""
-
-    @staticmethod
-    def store(answers: Iterable[Answer | Absence]) -> dict[int, mirror.Outcome]:
-        outcomes = mirror.store(answers)
-        mirror.remove(Group.objects.filter(pk=1))
-        return outcomes
-
-
-def test_answers_about_other_groups_are_told_of() -> None:
-    with Forest({1: [6], 60: [61], 61: []}, aliases={6: 60}) as server:
-        assert fetch(server).others == {6: 60}
-        status, _out, err = fetch_by_command(server, "-r")
-    assert (status, err) == (0, "Asked for group 6, the vendor answered about group 60.\n")
+    handle_sigint(signal.default_int_handler)
+    monkeypatch.setattr(rules, "apply", interrupt_and_refuse)
+    with Forest({1: []}) as server, pytest.raises(KeyboardInterrupt):
+        fetch(server)

@@ -1,7 +1,8 @@
-"""A vendor that misbehaves: raw sockets on loopback, one script a connection."""
+"""A vendor that misbehaves: raw sockets on loopback, one script per connection."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import ssl
@@ -18,7 +19,7 @@ Script = Callable[["Connection"], None]
 
 
 class Connection:
-    """A connection whose request has been read."""
+    """A connection to the vendor. Its request has been read."""
 
     def __init__(self, sock: socket.socket, stopping: threading.Event) -> None:
         self.sock = sock
@@ -38,16 +39,24 @@ class Connection:
 
 
 class Vendor:
-    """Answers each connection by the next script, and every later one by the last."""
+    """Runs the next script for each connection, and the last script for all later connections.
 
-    def __init__(self, *scripts: Script, tls: ssl.SSLContext | None = None) -> None:
+    ``finished`` has the scripts that ran to their end, unlike those that a client left early.
+    Without ``reads`` a script starts before the client has sent anything.
+    """
+
+    def __init__(
+        self, *scripts: Script, tls: ssl.SSLContext | None = None, reads: bool = True
+    ) -> None:
         self.tls = tls
+        self.reads = reads
         self.scripts = list(scripts)
+        self.finished: list[Script] = []
         self.received: list[bytes] = []
         self.times: list[float] = []
         self._stopping = threading.Event()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=16)
-        # The first accepts, and each of the others serves a connection.
+        # The first thread accepts connections, each other thread serves one.
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
 
     @property
@@ -56,7 +65,7 @@ class Vendor:
 
     @property
     def accepted(self) -> int:
-        """How many connections there were so far."""
+        """How many connections have been accepted so far."""
         return len(self._threads) - 1
 
     @property
@@ -86,6 +95,11 @@ class Vendor:
         for thread in self._threads:
             thread.join(10)
 
+    def wait_until_closed(self) -> None:
+        """Wait until all connections accepted so far are closed."""
+        for thread in self._threads[1:]:
+            thread.join(30)
+
     def _accept(self) -> None:
         while not self._stopping.is_set():
             try:
@@ -103,10 +117,12 @@ class Vendor:
             try:
                 with self.tls.wrap_socket(sock, server_side=True) if self.tls else sock as ready:
                     self.times.append(time.monotonic())
-                    self.received.append(read_request(ready))
+                    if self.reads:
+                        self.received.append(read_request(ready))
                     script(Connection(ready, self._stopping))
+                    self.finished.append(script)
             except OSError:
-                return  # The client has gone, as many of these tests want it to.
+                return  # The client hung up, as it does in many tests.
 
 
 def read_request(sock: socket.socket) -> bytes:
@@ -153,6 +169,13 @@ def well(**fields: Any) -> Script:
     return reply(200, envelope(group=GROUP | fields))
 
 
+def keep_alive(connection: Connection) -> None:
+    """Answer all requests on the connection, until the client closes it."""
+    while True:
+        reply(200, envelope(group=GROUP), Connection="keep-alive")(connection)
+        read_request(connection.sock)
+
+
 def hang(connection: Connection) -> None:
     connection.wait()
 
@@ -162,7 +185,7 @@ def reset(connection: Connection) -> None:
 
 
 def close(connection: Connection) -> None:
-    """End the connection without a byte."""
+    """Close the connection without sending a byte."""
 
 
 def cut_off(connection: Connection) -> None:
@@ -181,6 +204,11 @@ def drip_body(connection: Connection) -> None:
 def drip_chunks(connection: Connection) -> None:
     connection.send(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
     connection.send_slowly(b"1\r\n \r\n" * 500, 0.02)
+
+
+def drip_handshake(connection: Connection) -> None:
+    connection.send(b"\x16\x03\x03\x40\x00")
+    connection.send_slowly(b"\x00" * 1000, 0.05)
 
 
 def continue_for_ever(connection: Connection) -> None:
@@ -211,8 +239,32 @@ def speak_nonsense(connection: Connection) -> None:
     connection.send(b"220 mail.example ESMTP\r\n")
 
 
+def tunnel(to: Vendor, *, delay: float = 0) -> Script:
+    """Return the script of a proxy, which connects each CONNECT to one server after a delay."""
+
+    def script(connection: Connection) -> None:
+        connection.stopping.wait(delay)
+        with socket.create_connection(to.address) as upstream:
+            connection.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            back = threading.Thread(target=_copy, args=(upstream, connection.sock))
+            back.start()
+            _copy(connection.sock, upstream)
+            with contextlib.suppress(OSError):
+                upstream.shutdown(socket.SHUT_RDWR)
+            back.join()
+
+    return script
+
+
+def _copy(source: socket.socket, target: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+
+
 class Busy:
-    """Takes its time, and counts how many connections are waiting at the same moment."""
+    """Answers after a while, and counts how many connections wait at the same time."""
 
     def __init__(self) -> None:
         self.most = 0

@@ -1,114 +1,77 @@
-"""Fetching from the admin: the form, and the messages that say what came of it."""
+"""Fetching from the admin: the form, and messages about the outcome."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection
 
 from django import forms
 from django.contrib import messages
 from django.core.exceptions import ImproperlyConfigured
-from django.db import Error as DatabaseRefusal
-from django.utils.translation import gettext as _
+from django.http import HttpRequest
 from django.utils.translation import gettext_lazy, ngettext
 
-from ..api.parsing import BIGGEST
-from ..exceptions import IletimerkeziError
-from ..messages import describe_counts, describe_failure, describe_other
-from ..services import fetch_group, get_client
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
-
-    from django.http import HttpRequest
-
-    from ..models import Group
-    from ..services import FetchResult
-
-_MOST_TOLD = 10
+from ..api.parsing import MAX_ID
+from ..messages import describe_alias, describe_failure, describe_loss, describe_results
+from ..models import Group
+from ..services import FetchResult, fetch_each
 
 
 class FetchForm(forms.Form):
     group_id = forms.IntegerField(
         label=gettext_lazy("Group id"),
-        help_text=gettext_lazy("id of a group, as in the vendor's panel"),
+        help_text=gettext_lazy("As shown in the vendor's panel."),
         min_value=1,
-        max_value=BIGGEST,
+        max_value=MAX_ID,
     )
     recursive = forms.BooleanField(
         label=gettext_lazy("With everything below it"),
         help_text=gettext_lazy(
-            "A large tree takes a while, and a web server may not wait so long. What was answered "
-            "until then is kept, but for the last seconds; “manage.py fetch_group ID --recursive” "
-            "has the time."
+            "Large trees can outlast the web server's timeout. Groups fetched until then are kept, "
+            "except those of the last few seconds. For large trees use "
+            "“manage.py fetch_group ID --recursive”."
         ),
         required=False,
     )
 
 
-def fetch_and_tell(
+def fetch_and_report(
     request: HttpRequest,
-    ids: Iterable[int],
+    group_ids: Collection[int],
     *,
     recursive: bool,
     log: Callable[[Group, str], object],
 ) -> list[Group]:
-    """Fetch one group after the other, and leave messages for the person who asked for it.
+    """Fetch groups one by one, leave messages about the outcome, and return the fetched groups.
 
-    Returns the groups that were answered; ``log`` is called with each and with what was done.
+    ``log`` is called with each of them and what was done.
     """
     results: list[FetchResult] = []
-    others: dict[int, int] = {}
-    failures: dict[int, Exception] = {}
+    errors: list[str] = []
     try:
-        with get_client() as client:
-            for group_id in list(ids):
-                try:
-                    result = fetch_group(group_id, recursive=recursive, client=client)
-                except (IletimerkeziError, DatabaseRefusal) as error:
-                    failures |= getattr(error, "failures", {})
-                    failures[group_id] = error
-                    if getattr(error, "hits_every_request", True):
-                        break
-                    continue
-                results.append(result)
-                failures |= result.failures
-                others |= result.others
-                log(result.group, _summary([result]))
+        for fetched in fetch_each(group_ids, recursive=recursive):
+            failures = fetched.progress.failures.items()
+            errors += [describe_failure(pk, error) for pk, error in failures]
+            if fetched.progress.unstored:
+                errors.append(describe_loss(fetched.progress.unstored))
+            if isinstance(fetched.outcome, FetchResult):
+                results.append(fetched.outcome)
+                log(fetched.outcome.group, describe_results([fetched.outcome]))
+            else:
+                errors.append(describe_failure(fetched.group_id, fetched.outcome))
     except ImproperlyConfigured as error:
-        messages.error(request, str(error))
-    _tell_of_others(request, others)
+        errors.append(str(error))
+    aliases = [describe_alias(*ids) for result in results for ids in result.aliases.items()]
+    _add_messages(request, messages.WARNING, aliases)
     if results:
-        messages.success(request, _summary(results))
-    _tell_of_failures(request, failures)
+        messages.success(request, describe_results(results))
+    _add_messages(request, messages.ERROR, errors)
     return [result.group for result in results]
 
 
-def _tell_of_others(request: HttpRequest, others: Mapping[int, int]) -> None:
-    for group_id, answered in list(others.items())[:_MOST_TOLD]:
-        messages.warning(request, describe_other(group_id, answered))
-    left = len(others) - _MOST_TOLD
-    if left > 0:
-        said = ngettext(
-            "And %s more answer was about another group.",
-            "And %s more answers were about other groups.",
-            left,
-        )
-        messages.warning(request, said % left)
-
-
-def _tell_of_failures(request: HttpRequest, failures: Mapping[int, Exception]) -> None:
-    for group_id, error in list(failures.items())[:_MOST_TOLD]:
-        messages.error(request, describe_failure(group_id, error))
-    left = len(failures) - _MOST_TOLD
-    if left > 0:
-        said = ngettext("And %s more group failed.", "And %s more groups failed.", left)
-        messages.error(request, said % left)
-
-
-def _summary(results: Sequence[FetchResult]) -> str:
-    if len(results) == 1:
-        group = results[0].group
-        what = _("“%(group)s” (id %(id)s) is fetched") % {"group": group, "id": group.pk}
-    else:
-        what = _("%(number)s contact groups are fetched") % {"number": len(results)}
-    return describe_counts(what, results)
+def _add_messages(request: HttpRequest, level: int, texts: Collection[str], most: int = 10) -> None:
+    """Add messages; beyond ``most``, which fill a screen, only their number."""
+    for text in list(texts)[:most]:
+        messages.add_message(request, level, text)
+    if (left := len(texts) - most) > 0:
+        text = ngettext("… and %s more like this.", "… and %s more like these.", left) % left
+        messages.add_message(request, level, text)

@@ -1,8 +1,7 @@
-"""The mirror, to be looked at, and to be fetched anew. Nothing in it is written by hand."""
+"""The pages of the mirror. Operators browse and fetch; nothing in it is written by hand."""
 
 from __future__ import annotations
 
-from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
@@ -13,32 +12,26 @@ from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
 from django.contrib.admin.views.main import ERROR_FLAG
 from django.core.exceptions import PermissionDenied
 from django.db import connections, transaction
+from django.db.models import Sum
 from django.http import HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
-from django.utils.text import Truncator
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from ..api.parsing import read_id
-from ..display import visible
+from ..api.parsing import parse_id
+from ..display import WHOLE_TREE, label
 from ..mirror import store
 from ..models import Group
+from ..turkish import SEARCH_KEY_LENGTH
 from . import tree
-from .changelist import (
-    PARENT_VAR,
-    FetchedFilter,
-    LevelChangeList,
-    PresenceFilter,
-    SubgroupsFilter,
-    TreeChangeList,
-    search,
-)
-from .fetch import FetchForm, fetch_and_tell
+from .changelist import FROM_VAR, MAX_QUERY, SubgroupsChangeList, TreeChangeList, search
+from .fetch import FetchForm, fetch_and_report
+from .filters import FetchedFilter, PresenceFilter, SubgroupsFilter, is_allowed
 from .html import Table, as_html
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Collection, Sequence
 
     from django.db.models import QuerySet
     from django.http import HttpRequest
@@ -50,16 +43,11 @@ if TYPE_CHECKING:
 else:
     ModelAdmin = admin.ModelAdmin
 
-_MOST_SELECTED = 500
-_LONGEST_NAME = 5000
-_LONGEST_QUERY = 200
-_TEMPLATES = "admin/django_iletimerkezi/group"
-_UNSOUND = ("__regex", "__iregex", "__range")
-_FETCHING = {"fetch_selected", "fetch_selected_with_everything_below"}
+_TEMPLATES = "django_iletimerkezi/admin"
 
 
 class GroupAdmin(ModelAdmin):
-    """Deleting removes from the mirror only, until the next fetch.
+    """Deleting removes groups from the mirror only, until they are fetched again.
 
     The tree has its own columns, pages and search: ``list_display``, ``list_per_page`` and
     ``search_fields`` of a subclass change nothing.
@@ -67,19 +55,19 @@ class GroupAdmin(ModelAdmin):
 
     list_display = ("name", "id", "count", "fetched_at")
     list_filter = (PresenceFilter, FetchedFilter, SubgroupsFilter)
-    list_per_page = tree.LEVEL
-    list_max_show_all = tree.WHOLE
+    list_per_page = tree.PAGE
+    list_max_show_all = WHOLE_TREE
     show_full_result_count = False
     sortable_by = ()
     ordering = tree.ORDER
     search_fields = ("search_key",)
-    actions = ("fetch_selected", "fetch_selected_with_everything_below")
+    actions = ("fetch_selected", "fetch_selected_recursively")
     fields = (
-        "shown_name",
+        "full_name",
         "id",
         "parent",
         "count",
-        "count_with_all_below",
+        "total_count",
         "fetched_at",
         "seen_at",
         "missing_since",
@@ -96,7 +84,7 @@ class GroupAdmin(ModelAdmin):
         css: ClassVar = {"all": ("django_iletimerkezi/tree.css",)}
         js = ("admin/js/actions.js", "django_iletimerkezi/tree.js")  # In this order.
 
-    # What people may do.
+    # Permissions
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -108,24 +96,22 @@ class GroupAdmin(ModelAdmin):
         may_fetch = request.user.has_perm("django_iletimerkezi.fetch_group")
         return may_fetch and self.has_view_permission(request)
 
-    # The tree.
+    # The list
 
     def get_urls(self) -> list[URLPattern]:
         wrap = self.admin_site.admin_view
-        urls = [
-            path("fetch/", wrap(self.fetch_view), name=self._url_name("fetch")),
-            path("rows/", wrap(self.rows_view), name=self._url_name("rows")),
+        fetch_view = wrap(self.fetch_view)
+        for alias in connections:
+            # With ATOMIC_REQUESTS nothing would be stored until the whole fetch ends.
+            transaction.non_atomic_requests(alias)(fetch_view)
+        return [
+            path("fetch/", fetch_view, name=self._url_name("fetch")),
+            path("subgroups/", wrap(self.subgroups_view), name=self._url_name("subgroups")),
             *super().get_urls(),
         ]
-        for url in urls:
-            if url.name in {self._url_name("fetch"), self._url_name("changelist")}:
-                _do_without_transaction(url.callback)
-        return urls
 
     def get_changelist(self, request: HttpRequest, **kwargs: Any) -> type[TreeChangeList]:
-        match = request.resolver_match
-        is_level = match and match.url_name == self._url_name("rows")
-        return LevelChangeList if is_level else TreeChangeList
+        return SubgroupsChangeList if self._is_at(request, "subgroups") else TreeChangeList
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Group], search_term: str
@@ -133,8 +119,12 @@ class GroupAdmin(ModelAdmin):
         return (search(queryset, search_term) if search_term else queryset), False
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
-        # What a database makes an error of: an expression that is none, and two ends in one text.
-        return not lookup.endswith(_UNSOUND) and super().lookup_allowed(lookup, value, request)
+        filters = (
+            item[0] if isinstance(item, list | tuple) else item
+            for item in self.get_list_filter(request)
+        )
+        declared = [item for item in (*filters, self.date_hierarchy) if isinstance(item, str)]
+        return is_allowed(lookup, value, self.opts, declared)
 
     def changelist_view(
         self, request: HttpRequest, extra_context: dict[str, Any] | None = None
@@ -142,12 +132,12 @@ class GroupAdmin(ModelAdmin):
         response = super().changelist_view(request, extra_context)
         context = getattr(response, "context_data", None) or {}
         if changelist := context.get("cl"):
-            context |= self._table(request, changelist.rows, changelist)
+            context |= self._table_context(request, changelist.nodes, changelist)
             context["fetch_url"] = self._fetch_url(request)
         return response
 
-    def rows_view(self, request: HttpRequest) -> HttpResponse:
-        """Answer with the subgroups of the groups ``parent``, as a page that has them alone."""
+    def subgroups_view(self, request: HttpRequest) -> HttpResponse:
+        """Return the subgroups of some groups, as a page with nothing else."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         if request.method not in {"GET", "HEAD"}:
@@ -156,23 +146,24 @@ class GroupAdmin(ModelAdmin):
             changelist = cast("TreeChangeList", self.get_changelist_instance(request))
         except IncorrectLookupParameters:
             return HttpResponseRedirect(f"{self._url('changelist')}?{ERROR_FLAG}=1")
-        table = self._table(request, changelist.rows, changelist)
-        return TemplateResponse(request, "django_iletimerkezi/rows_page.html", table)
+        context = self._table_context(request, changelist.nodes, changelist)
+        return TemplateResponse(request, f"{_TEMPLATES}/subgroups.html", context)
 
-    def _table(
+    def _table_context(
         self,
         request: HttpRequest,
-        rows: Sequence[tree.Row | tree.More],
+        nodes: Sequence[tree.Node | tree.More],
         changelist: TreeChangeList | None = None,
     ) -> dict[str, Any]:
-        """Return what the template of a table needs."""
         kept = changelist.kept_query() if changelist else ""
+        tree_query = f"?{kept}&{FROM_VAR}=" if kept else f"?{FROM_VAR}="
         back = self.get_preserved_filters(request)
-        tree_query = f"{_in_bounds(kept)}&{PARENT_VAR}=".removeprefix("&")
+        if len(back) > 3 * MAX_QUERY:  # Each "%" of a valid query is escaped.
+            back = ""
         table = Table(
             groups_url=self._url("changelist"),
-            group_query=f"?{_in_bounds(back)}".removesuffix("?"),
-            tree_query=f"?{tree_query}",
+            group_query=f"?{back}" if back else "",
+            tree_query=tree_query,
         )
         if changelist:
             table = replace(
@@ -183,10 +174,12 @@ class GroupAdmin(ModelAdmin):
             )
         return {
             "table": table,
-            "rows": rows,
-            "rows_html": as_html(rows, table),
-            "rows_url": f"{self._url('rows')}?{kept}{'&' if kept else ''}",
+            "nodes": nodes,
+            "rows_html": as_html(nodes, table),
+            "subgroups_url": f"{self._url('subgroups')}{tree_query}",
             "all_url": f"{self._url('changelist')}?{kept}".removesuffix("?"),
+            "page_size": tree.PAGE,
+            "max_rows": tree.MAX_ROWS,
         }
 
     def _url(self, page: str, *args: object) -> str:
@@ -196,29 +189,33 @@ class GroupAdmin(ModelAdmin):
     def _url_name(self, page: str) -> str:
         return f"{self.opts.app_label}_{self.opts.model_name}_{page}"
 
+    def _is_at(self, request: HttpRequest, page: str) -> bool:
+        match = request.resolver_match
+        return match is not None and match.url_name == self._url_name(page)
+
     def _fetch_url(self, request: HttpRequest) -> str:
         return self._url("fetch") if self.has_fetch_permission(request) else ""
 
-    # A group.
+    # The page of a group
 
     def get_object(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Group | None:
         group: Any = super().get_object(request, *args, **kwargs)
         if group:
-            group.all_seen = self.get_queryset(request)
+            group.everything = self.get_queryset(request)
         return cast("Group | None", group)
 
     def get_form(self, *args: Any, **kwargs: Any) -> Any:
-        help_texts = {"count_with_all_below": _("Groups that are missing are not counted.")}
+        help_texts = {"total_count": _("Missing groups are not counted.")}
         return super().get_form(*args, **{"help_texts": help_texts, **kwargs})
 
     @admin.display(description=gettext_lazy("name"))
-    def shown_name(self, group: Group) -> str:
-        return Truncator(visible(group.name)).chars(_LONGEST_NAME)
+    def full_name(self, group: Group) -> str:
+        return label(group.name, SEARCH_KEY_LENGTH)
 
-    @admin.display(description=gettext_lazy("contacts in it and in all below it"))
-    def count_with_all_below(self, group: Any) -> int:
-        """Count what the vendor lists: a group that is missing has none."""
-        return tree.contacts(group.all_seen.subtree(group.pk).listed())
+    @admin.display(description=gettext_lazy("contacts, including subgroups"))
+    def total_count(self, group: Any) -> int:
+        listed = group.everything.subtree(group.pk).listed()
+        return int(listed.aggregate(total=Sum("count", default=0))["total"])
 
     def render_change_form(
         self, request: HttpRequest, context: dict[str, Any], *args: Any, **kwargs: Any
@@ -228,28 +225,28 @@ class GroupAdmin(ModelAdmin):
             return super().render_change_form(request, context, *args, **kwargs)
         groups = cast("GroupQuerySet", self.get_queryset(request))
         children = groups.filter(parent=group).exclude(pk=group.pk).order_by(*tree.ORDER)
-        found = tree.rows(children[: tree.LEVEL + 1], groups)
-        rows = tree.arrange(found[: tree.LEVEL] + tree.next_level(groups, found[: tree.LEVEL]))
-        if len(found) > tree.LEVEL:
-            rows.append(tree.More(group.pk, tree.LEVEL))
-        context |= self._table(request, rows)
-        context["path"] = tree.shortened(groups.paths([group.pk]).get(group.pk, [])[:-1])
+        found = tree.nodes(children[: tree.PAGE + 1], groups)
+        shown = tree.arrange(
+            [*found[: tree.PAGE], *tree.next_level(found[: tree.PAGE], groups, groups)]
+        )
+        if len(found) > tree.PAGE:
+            shown.append(tree.More(group.pk, tree.PAGE))
+        context |= self._table_context(request, shown)
+        context["path"] = tree.shortened(groups.path(group.pk)[:-1])
         context["fetch_url"] = self._fetch_url(request)
         return super().render_change_form(request, context, *args, **kwargs)
 
-    # Fetching.
+    # Fetching
 
     def fetch_view(self, request: HttpRequest) -> HttpResponse:
         if not self.has_fetch_permission(request):
             raise PermissionDenied
-        is_post = request.method == "POST"
-        form = FetchForm(
-            request.POST if is_post else None, initial={"group_id": request.GET.get("group_id")}
-        )
-        if is_post and form.is_valid():
-            wanted = form.cleaned_data
-            fetched = self._fetch(request, [wanted["group_id"]], recursive=wanted["recursive"])
-            if fetched:
+        if request.method == "POST" and "action" in request.POST:
+            return self._repeat_action(request)
+        form = FetchForm(request.POST or None, initial={"group_id": request.GET.get("group_id")})
+        if form.is_valid():
+            ids, recursive = [form.cleaned_data["group_id"]], form.cleaned_data["recursive"]
+            if fetched := self._fetch(request, ids, recursive=recursive):
                 return HttpResponseRedirect(self._url("change", fetched[0].pk))
         title = _("Fetch a contact group")
         fieldsets = [(None, {"fields": list(form.fields)})]
@@ -263,103 +260,101 @@ class GroupAdmin(ModelAdmin):
             "media": self.media,
             "has_view_permission": True,
         }
-        return TemplateResponse(request, "django_iletimerkezi/fetch.html", context)
+        return TemplateResponse(request, f"{_TEMPLATES}/fetch.html", context)
 
     @admin.action(permissions=["fetch"], description=gettext_lazy("Fetch selected contact groups"))
-    def fetch_selected(self, request: HttpRequest, queryset: QuerySet[Group]) -> None:
-        self._fetch_selected(request, queryset, recursive=False)
+    def fetch_selected(
+        self, request: HttpRequest, queryset: QuerySet[Group]
+    ) -> HttpResponse | None:
+        return self._fetch_selected(request, queryset, recursive=False)
 
     @admin.action(
         permissions=["fetch"],
         description=gettext_lazy("Fetch selected with everything below"),
     )
-    def fetch_selected_with_everything_below(
+    def fetch_selected_recursively(
         self, request: HttpRequest, queryset: QuerySet[Group]
-    ) -> None:
-        self._fetch_selected(request, queryset, recursive=True)
+    ) -> HttpResponse | None:
+        return self._fetch_selected(request, queryset, recursive=True)
 
     def _fetch_selected(
         self, request: HttpRequest, queryset: QuerySet[Group], *, recursive: bool
-    ) -> None:
+    ) -> HttpResponse | None:
+        if not self._is_at(request, "fetch"):
+            # The one view outside of ATOMIC_REQUESTS. 307 makes the browser repeat the POST there.
+            return HttpResponseRedirect(_with_query(self._url("fetch"), request), status=307)
         ids = list(queryset.values_list("pk", flat=True))
-        if not ids:
-            said = _("Nothing that was selected is here any more. Nothing has been done.")
-            self.message_user(request, said, messages.WARNING)
-            return
         if recursive:
             ids = tree.uppermost(Group.objects.using(queryset.db), ids)
-        self._fetch(request, ids, recursive=recursive)
+        if ids:
+            self._fetch(request, ids, recursive=recursive)
+        else:
+            text = _("The selected groups no longer exist. Nothing was fetched.")
+            self.message_user(request, text, messages.WARNING)
+        return self._redirect_to_list(request)
 
-    def _fetch(self, request: HttpRequest, ids: Iterable[int], *, recursive: bool) -> list[Group]:
-        def log(group: Group, said: str) -> None:
-            self.log_change(request, group, said)
+    def _repeat_action(self, request: HttpRequest) -> HttpResponse:
+        """Do what was selected in the list, whose query string came along."""
+        try:
+            changelist = self.get_changelist_instance(request)
+        except IncorrectLookupParameters:
+            return HttpResponseRedirect(f"{self._url('changelist')}?{ERROR_FLAG}=1")
+        response = self.response_action(request, changelist.get_queryset(request))
+        return response or self._redirect_to_list(request)
 
-        return fetch_and_tell(request, ids, recursive=recursive, log=log)
+    def _fetch(self, request: HttpRequest, ids: Collection[int], *, recursive: bool) -> list[Group]:
+        def log(group: Group, text: str) -> None:
+            self.log_change(request, group, text)
+
+        return fetch_and_report(request, ids, recursive=recursive, log=log)
 
     def response_action(
         self, request: HttpRequest, queryset: QuerySet[Group], *args: Any, **kwargs: Any
     ) -> HttpResponse | None:
-        chosen = request.POST.getlist(helpers.ACTION_CHECKBOX_NAME)
-        number = len(chosen)
-        if request.POST.get("select_across", "0") != "0":
-            number = queryset.count()
-        said = ""
-        if number > _MOST_SELECTED:
-            said = _("Too many are selected: at most %s at a time. Nothing has been done.")
-            said %= _MOST_SELECTED
-        elif not all(map(_is_id, chosen)):
-            said = _("What was selected are not contact groups. Nothing has been done.")
-        if said:
-            self.message_user(request, said, messages.ERROR)
+        selected = request.POST.getlist(helpers.ACTION_CHECKBOX_NAME)
+        is_all = request.POST.get("select_across", "0") != "0"
+        text = ""
+        if (queryset.count() if is_all else len(selected)) > tree.MAX_ROWS:
+            text = _("Too many groups are selected: at most %s at a time. Nothing was done.")
+            text %= tree.MAX_ROWS
+        elif not all(map(_is_id, selected)):
+            text = _("The selection contains something other than groups. Nothing was done.")
+        if text:
+            self.message_user(request, text, messages.ERROR)
             return None
-        if _FETCHING.intersection(request.POST.getlist("action")):
-            return super().response_action(request, queryset, *args, **kwargs)
-        with _atomic_as_requests():
-            return super().response_action(request, queryset, *args, **kwargs)
+        return super().response_action(request, queryset, *args, **kwargs)
 
-    # Deleting.
+    # Deleting
 
     def delete_model(self, request: HttpRequest, obj: Group) -> None:
         store.remove(Group.objects.filter(pk=obj.pk))
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Group]) -> None:
+        store.remove(queryset)
 
     def response_delete(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         response = super().response_delete(request, *args, **kwargs)
         if not isinstance(response, HttpResponseRedirect) or not self.has_view_permission(request):
             return response
-        # Django sends who may not change a group to the index.
+        # Django sends users who may not change groups to the index instead.
+        return self._redirect_to_list(request)
+
+    def _redirect_to_list(self, request: HttpRequest) -> HttpResponse:
+        if self._is_at(request, "fetch"):
+            return HttpResponseRedirect(_with_query(self._url("changelist"), request))
         kept: dict[str, Any] = {
             "preserved_filters": self.get_preserved_filters(request),
             "opts": self.opts,
         }
         return HttpResponseRedirect(add_preserved_filters(kept, self._url("changelist")))
 
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Group]) -> None:
-        store.remove(queryset)
 
-
-def _do_without_transaction(view: Callable[..., Any]) -> None:
-    """Keep a view that fetches out of one long transaction, whatever ATOMIC_REQUESTS says."""
-    for alias in connections:
-        transaction.non_atomic_requests(alias)(view)
-
-
-@contextmanager
-def _atomic_as_requests() -> Iterator[None]:
-    """Do what ATOMIC_REQUESTS asks for within a view that does without."""
-    with ExitStack() as stack:
-        for alias, settings in connections.settings.items():
-            if settings["ATOMIC_REQUESTS"]:
-                stack.enter_context(transaction.atomic(alias))
-        yield
+def _with_query(url: str, request: HttpRequest) -> str:
+    return f"{url}?{request.META.get('QUERY_STRING', '')}".removesuffix("?")
 
 
 def _is_id(text: str) -> bool:
     try:
-        return read_id(text) > 0
+        return parse_id(text) > 0
     except ValueError:
         return False
-
-
-def _in_bounds(query: str) -> str:
-    """Return a query string for links that are on every row, or nothing if it is long."""
-    return query if len(query) <= _LONGEST_QUERY else ""

@@ -1,10 +1,11 @@
-"""Rows of a tree as HTML. Not a template: a page has hundreds of rows, and this is much faster."""
+"""Nodes of a tree as HTML. Not a template: a page has hundreds, and this is much faster."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import partial
-from typing import TYPE_CHECKING
+from datetime import date, datetime
+from functools import cache
 
 from django.utils import timezone
 from django.utils.formats import date_format, localize
@@ -12,13 +13,8 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.translation import gettext as _
 
-from .tree import More, Row, ago
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from datetime import datetime
-
-    from ..models import Group
+from ..models import Group
+from .tree import More, Node, ago
 
 _GROUP = """<tr data-id="{id}" data-level="{level}"{attributes}>
 {box}<th class="iletimerkezi-name" aria-labelledby="{names}">{toggle}{name}{missing}{path}</th>
@@ -51,7 +47,7 @@ _NO_BOX = SafeString("<td></td>")
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """What the rows of one table have in common. ``tree_query`` ends where an id belongs."""
+    """What the rows of a table have in common. An id completes ``tree_query``."""
 
     groups_url: str
     group_query: str
@@ -67,91 +63,101 @@ class Table:
         return f"{self.groups_url}{self.tree_query}{group_id}"
 
 
-def as_html(rows: Iterable[Row | More], table: Table) -> SafeString:
-    """Return the rows of a table's body. What names say is text in them."""
-    never, missing, more = _("never"), _("missing"), _("More")
-    exact = partial(_exact, dates={})
-    return mark_safe(  # noqa: S308 - each is made by format_html
-        "".join(
-            _more(row, table, more)
-            if isinstance(row, More)
-            else _group(row, table, exact, never, missing)
-            for row in rows
-        )
+def as_html(nodes: Iterable[Node | More], table: Table) -> SafeString:
+    """Return the rows of a table's body. Names are escaped."""
+    # Looked up once, because a page repeats them hundreds of times.
+    texts = {"never": _("never"), "missing": _("missing"), "more": _("More")}
+    day = cache(lambda day: date_format(day, "DATE_FORMAT"))
+    rows = (
+        _more(node, table, texts) if isinstance(node, More) else _group(node, table, texts, day)
+        for node in nodes
     )
+    return mark_safe("".join(rows))  # noqa: S308 - format_html made each row
 
 
 def _group(
-    row: Row, table: Table, exact: Callable[[datetime], str], never: str, missing: str
+    node: Node, table: Table, texts: dict[str, str], day: Callable[[date], str]
 ) -> SafeString:
-    group = row.group
+    group = node.group
     pk = str(group.pk)
-    toggle, subgroups = _NOTHING, localize(row.subgroups)
-    if not table.is_flat:
-        if row.inside:
-            toggle = format_html(_TOGGLE, url=table.tree_url(group.pk), id=pk)
-    elif row.subgroups:
-        subgroups = format_html('<a href="{}">{}</a>', table.tree_url(group.pk), subgroups)
-    fetched: str = never
-    if group.fetched_at:
-        fetched = format_html(
-            _TIME,
-            iso=group.fetched_at.isoformat(),
-            exact=exact(group.fetched_at),
-            text=ago(group.fetched_at),
-        )
     return format_html(
         _GROUP,
         id=pk,
-        level=row.level,
-        attributes=_attributes(row, table),
-        box=_box(row, table),
-        toggle=toggle,
-        name=format_html(
-            _NAME,
-            id=pk,
-            url=table.group_url(group) + table.group_query,
-            popup=format_html(' data-popup-opener="{}"', pk) if table.is_popup else _NOTHING,
-            name=str(group),
-        ),
+        level=node.level,
+        attributes=_attributes(node, table),
+        box=_box(node, table),
+        toggle=_toggle(node, table),
+        name=_name(group, table),
         names=f"g{pk} m{pk}" if group.missing_since else f"g{pk}",
-        missing=format_html(_MISSING, id=pk, exact=exact(group.missing_since), text=missing)
-        if group.missing_since
-        else _NOTHING,
-        path=_path(row, table) if row.path else _NOTHING,
+        missing=_missing(group, texts["missing"], day),
+        path=_path(node, table),
         contacts=localize(group.count),
-        subgroups=subgroups,
-        fetched=fetched,
+        subgroups=_subgroups(node, table),
+        fetched=_time(group.fetched_at, day) if group.fetched_at else texts["never"],
     )
 
 
-def _box(row: Row, table: Table) -> SafeString:
-    if not table.has_checkboxes:
-        return _NOTHING
-    return format_html(_BOX, id=str(row.group.pk)) if row.is_found else _NO_BOX
-
-
-def _attributes(row: Row, table: Table) -> SafeString:
+def _attributes(node: Node, table: Table) -> SafeString:
     attributes = ""
-    if row.group.parent_id:
-        attributes += f' data-parent="{int(row.group.parent_id)}"'
-    if row.inside and not table.is_flat:
-        attributes += f' data-inside="{int(row.inside)}"'
-    if row.is_open:
+    if node.group.parent_id:
+        attributes += f' data-parent="{int(node.group.parent_id)}"'
+    if node.matching and not table.is_flat:
+        attributes += f' data-subgroups="{int(node.matching)}"'
+    if node.is_open:
         attributes += " data-open"
     return SafeString(attributes)
 
 
-def _path(row: Row, table: Table) -> SafeString:
+def _box(node: Node, table: Table) -> SafeString:
+    if not table.has_checkboxes:
+        return _NOTHING
+    return format_html(_BOX, id=str(node.group.pk)) if node.is_match else _NO_BOX
+
+
+def _toggle(node: Node, table: Table) -> SafeString:
+    if table.is_flat or not node.matching:
+        return _NOTHING
+    pk = node.group.pk
+    return format_html(_TOGGLE, url=table.tree_url(pk), id=str(pk))
+
+
+def _name(group: Group, table: Table) -> SafeString:
+    pk = str(group.pk)
+    return format_html(
+        _NAME,
+        id=pk,
+        url=table.group_url(group) + table.group_query,
+        popup=format_html(' data-popup-opener="{}"', pk) if table.is_popup else _NOTHING,
+        name=str(group),
+    )
+
+
+def _missing(group: Group, text: str, day: Callable[[date], str]) -> SafeString:
+    if not group.missing_since:
+        return _NOTHING
+    exact = _exact(group.missing_since, day)
+    return format_html(_MISSING, id=str(group.pk), exact=exact, text=text)
+
+
+def _path(node: Node, table: Table) -> SafeString:
+    if not node.path:
+        return _NOTHING
     parts = format_html_join(
         " › ",
         '<a href="{}"><bdi>{}</bdi></a>',
-        ((table.group_url(part.group), part.text) for part in row.path),
+        ((table.group_url(part.group), part.text) for part in node.path),
     )
     return format_html('\n<div class="iletimerkezi-path">{}</div>', parts)
 
 
-def _more(more: More, table: Table, text: str) -> SafeString:
+def _subgroups(node: Node, table: Table) -> str:
+    number = localize(node.subgroups)
+    if not table.is_flat or not node.subgroups:
+        return number
+    return format_html('<a href="{}">{}</a>', table.tree_url(node.group.pk), number)
+
+
+def _more(more: More, table: Table, texts: dict[str, str]) -> SafeString:
     return format_html(
         _MORE,
         level=more.level,
@@ -159,14 +165,16 @@ def _more(more: More, table: Table, text: str) -> SafeString:
         start=str(more.start),
         box=_NO_BOX if table.has_checkboxes else _NOTHING,
         url=f"{table.tree_url(more.parent_id)}&p={more.page}",
-        text=text,
+        text=texts["more"],
     )
 
 
-def _exact(moment: datetime, dates: dict[object, str]) -> str:
-    """Return date and time to the second, as people here write them."""
+def _time(moment: datetime, day: Callable[[date], str]) -> SafeString:
+    exact = _exact(moment, day)
+    return format_html(_TIME, iso=moment.isoformat(), exact=exact, text=ago(moment))
+
+
+def _exact(moment: datetime, day: Callable[[date], str]) -> str:
+    """Return date and time to the second, as the active language writes them."""
     local = timezone.localtime(moment) if timezone.is_aware(moment) else moment
-    day = local.date()
-    if day not in dates:
-        dates[day] = date_format(day, "DATE_FORMAT")
-    return f"{dates[day]} {local:%H:%M:%S}"
+    return f"{day(local.date())} {local:%H:%M:%S}"

@@ -7,11 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .client import Credentials, IletimerkeziClient
-    from .parsing import GroupData
+    from .parsing import Answer, GroupData
 
-__all__ = ["Credentials", "GroupData", "IletimerkeziClient"]
+__all__ = ["Answer", "Credentials", "GroupData", "IletimerkeziClient"]
 
-_MODULES = {"Credentials": "client", "IletimerkeziClient": "client", "GroupData": "parsing"}
+_MODULES = {
+    "Answer": "parsing",
+    "Credentials": "client",
+    "GroupData": "parsing",
+    "IletimerkeziClient": "client",
+}
 
 
 def __getattr__(name: str) -> Any:

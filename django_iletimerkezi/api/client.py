@@ -1,67 +1,54 @@
-"""The vendor's API over HTTP: requests, retries and deadlines.
+"""The vendor's API over HTTP: attempts, pauses and throttling, for any method.
 
 Reads no settings: ``services.get_client`` passes them in.
 """
 
 from __future__ import annotations
 
-import functools
 import json
 import logging
 import math
 import random
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
-from http.cookiejar import DefaultCookiePolicy
+from queue import Empty, LifoQueue
 from time import monotonic
-from typing import TYPE_CHECKING, Self
+from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 
 import requests
-from django.utils.translation import gettext as _
 from requests.utils import select_proxy
+from urllib3 import Retry
 from urllib3.exceptions import HTTPError
 
-from .. import __version__
-from ..exceptions import IletimerkeziError, ServiceUnavailable, UnexpectedResponse
+from ..exceptions import IletimerkeziError, ServiceUnavailable
 from .base_url import base_url_flaw
-from .errors import explain
-from .parsing import BIGGEST, Answer, GroupData, read_answer
-from .transport import Deadline, DeadlineAdapter, Secret
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from .errors import explain, iterate_causes
+from .methods import GET_GROUP, Method
+from .parsing import MAX_ID, Answer, GroupData, read_answer
+from .transport import Line, Watchdog
 
 logger = logging.getLogger("django_iletimerkezi")
 
-LONGEST_BODY = 16 * 2**20
-"""Bytes of an answer, unpacked, beyond which it is refused."""
-
-LONGEST_WAIT = 120
-"""Seconds of a ``Retry-After`` beyond which it is not waited for."""
-
-_FIRST_PAUSE = 0.5
-_LONGEST_PAUSE = 30
-_SHORTEST_TRY = 0.1
-_CHUNK = 64 * 2**10
-_A_YEAR = 365 * 24 * 3600
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
     """The account's API key and hash, in an object so that no repr and no error page shows them.
 
-    Both are sent as they are. Source: the vendor's authentication page, by which the hash comes
-    ready-made from the panel.
+    Both are sent as they are. Source: the vendor's authentication page, which says that the panel
+    makes the hash.
     """
 
     key: str = field(repr=False)
     hash: str = field(repr=False)
 
     def redact(self, text: str) -> str:
-        """Return a text with three asterisks in place of key and hash."""
+        """Replace key and hash in a text by three asterisks."""
         # The longer one first: it may contain the other.
         for value in sorted(filter(None, (self.key, self.hash)), key=len, reverse=True):
             text = text.replace(value, "***")
@@ -71,10 +58,10 @@ class Credentials:
 class IletimerkeziClient:
     """A client of the JSON API; a context manager that closes its connections at the end.
 
-    ``timeout`` is in seconds and for one whole request from connect to the last byte of the
-    answer; ``retries`` is how often a request is repeated where that can help: after 429, 502,
-    503 and 504, a timeout, and a connection that failed. One client may be used by several
-    threads, ``max_connections`` requests at a time.
+    ``timeout`` is in seconds, for one whole request from connect to the last byte of the answer.
+    ``retries`` is how often a request is repeated after 429, 502, 503 and 504, a timeout or a
+    failed connection. Several threads may share a client; it sends ``max_connections`` requests
+    at a time.
 
     Raises ValueError for a ``base_url`` that is neither https nor http to loopback.
     """
@@ -88,18 +75,21 @@ class IletimerkeziClient:
         retries: int,
         max_connections: int,
     ) -> None:
-        flaw = base_url_flaw(base_url)
-        if flaw:
+        if flaw := base_url_flaw(base_url):
             raise ValueError(f"base_url {flaw}")
         self._credentials = credentials
-        self._url = f"{base_url.rstrip('/')}/get-group/json"
+        self._base_url = base_url.rstrip("/")
         self._host = urlsplit(base_url).netloc
         self._timeout = timeout
         self._retries = retries
         self.max_connections = max_connections
-        self._session = _session(self._url, max_connections)
-        # Taken before the time of a request is, so that no request waits after that.
-        self._slots = threading.BoundedSemaphore(max_connections)
+        # Without TLS only loopback is allowed, and a proxy from the environment is not loopback.
+        trust_env = urlsplit(base_url).scheme == "https"
+        watchdog = Watchdog()
+        self._lines = [Line(watchdog, trust_env=trust_env) for _ in range(max_connections)]
+        self._idle: LifoQueue[Line] = LifoQueue()
+        for line in self._lines:
+            self._idle.put(line)
         self._resume_at = 0.0
         self._closed = threading.Event()
 
@@ -110,64 +100,87 @@ class IletimerkeziClient:
         self.close()
 
     def close(self) -> None:
-        """Close the connections. The client cannot be used after that."""
+        """Close the connections and end the requests on them. The client cannot be used after."""
         self._closed.set()
-        self._session.close()
+        idle = []
+        with suppress(Empty):
+            while True:
+                idle.append(self._idle.get_nowait())
+        for line in self._lines:
+            if line in idle:
+                line.close()
+                self._idle.put(line)
+            else:
+                line.cut()  # The thread that uses it closes it.
 
     def get_group(self, group_id: int) -> GroupData:
         """Return what the vendor says about one group and its direct subgroups.
 
         Raises ValueError for an id outside 1 to 2**63-1, RuntimeError on a closed client, and
-        ``IletimerkeziError``: its subclasses tell what happened. Source: the vendor's page for
+        ``IletimerkeziError``: its subclasses say what happened. Source: the vendor's page for
         get-group.
         """
         return self.ask(group_id).group
 
-    @property
-    def uses_proxy(self) -> bool:
-        """Whether requests go through a proxy, as the environment may say."""
-        options = self._session.merge_environment_settings(self._url, {}, None, None, None)
-        return select_proxy(self._url, options["proxies"]) is not None
-
     def ask(self, group_id: int, *, within: float = math.inf) -> Answer:
-        """Do as ``get_group`` does, errors included, and tell also when the request was sent.
+        """Return what ``get_group`` returns, with the time of the request. Raises the same errors.
 
-        ``within`` is how many seconds all attempts may take together; the last one's error is
-        raised as soon as there is no time for another.
+        All attempts together take at most ``within`` seconds, besides waiting for other threads.
         """
         is_number = isinstance(group_id, int) and not isinstance(group_id, bool)
-        if not is_number or not 1 <= group_id <= BIGGEST:
-            raise ValueError(f"a group id is a whole number between 1 and {BIGGEST}")
+        if not is_number or not 1 <= group_id <= MAX_ID:
+            raise ValueError(f"a group id is a whole number from 1 to {MAX_ID}")
+        asked_at, group = self._call(GET_GROUP, group_id, within=within)
+        return Answer(group_id, asked_at, group)
+
+    @property
+    def uses_proxy(self) -> bool:
+        """Whether requests go through a proxy, which the environment may name."""
+        session = self._lines[0].session
+        options = session.merge_environment_settings(self._base_url, {}, None, None, None)
+        return select_proxy(self._base_url, options["proxies"]) is not None
+
+    def _call(self, method: Method[T], *args: Any, within: float) -> tuple[datetime, T]:
+        """Return the time of the request that was answered, and the answer."""
         attempt, end = 0, monotonic() + within
         while True:
             try:
-                with self._slots:
-                    self._wait(0)
-                    while (seconds := self._resume_at - monotonic()) > 0:
-                        self._wait(seconds)
-                    left = max(round(end - monotonic(), 1), _SHORTEST_TRY)
-                    return self._ask_once(group_id, min(self._timeout, left))
+                with self._line() as line:
+                    # Queueing for the line must not count against the timeout.
+                    seconds = min(self._timeout, max(end - monotonic(), 0.1))
+                    return self._attempt(line, method, args, seconds)
             except ServiceUnavailable as error:
                 pause = self._pause(error, attempt)
-                if attempt >= self._retries or not error.temporary or monotonic() + pause >= end:
+                is_over = attempt >= self._retries or monotonic() + pause >= end
+                if is_over or not error.temporary:
                     raise
-                logger.info("get-group %s: attempt %s failed: %s", group_id, attempt + 1, error)
+                logger.info("%s: attempt %s failed: %s", method.describe(*args), attempt + 1, error)
             self._wait(pause)
             attempt += 1
 
-    def _pause(self, error: ServiceUnavailable, attempt: int) -> float:
-        """Return the seconds to wait before the next attempt: ever longer, or as the vendor says.
+    @contextmanager
+    def _line(self) -> Iterator[Line]:
+        """Wait for an idle line, and for the end of a pause that the vendor asked for."""
+        line = self._idle.get()
+        try:
+            self._wait(0)
+            while (seconds := self._resume_at - monotonic()) > 0:
+                self._wait(seconds)
+            yield line
+        finally:
+            if self._closed.is_set():
+                line.close()
+            self._idle.put(line)
 
-        What the vendor says goes for all threads, and is not waited for if it is too long.
+    def _pause(self, error: ServiceUnavailable, attempt: int) -> float:
+        """Return the seconds to wait before the next attempt.
+
+        They double with each attempt, or are as many as the vendor asked for. All threads keep to
+        the vendor's.
         """
-        asked = error.retry_after or 0
-        if asked > LONGEST_WAIT:
-            error.hits_every_request = error.temporary
-            error.temporary = False
-            return 0
-        backoff = min(_FIRST_PAUSE * 2.0 ** min(attempt, 10), _LONGEST_PAUSE)
-        pause = max(backoff * random.uniform(0.5, 1), asked)  # noqa: S311 - no secret
-        if error.is_throttled or asked:
+        backoff = min(2.0**attempt / 2, 30) * random.uniform(0.5, 1)  # noqa: S311 - no secret
+        pause = max(backoff, error.retry_after or 0)
+        if error.is_throttled:
             self._resume_at = max(self._resume_at, monotonic() + pause)
         return pause
 
@@ -175,56 +188,43 @@ class IletimerkeziClient:
         if self._closed.wait(seconds):
             raise RuntimeError("the client is closed")
 
-    def _ask_once(self, group_id: int, seconds: float) -> Answer:
+    def _attempt(
+        self, line: Line, method: Method[T], args: tuple[Any, ...], seconds: float
+    ) -> tuple[datetime, T]:
         asked_at = datetime.now(UTC)
-        outcome = self._exchange(group_id, seconds)
+        outcome = self._exchange(line, method, args, seconds)
+        if not isinstance(outcome, BaseException):
+            return asked_at, outcome
+        self._wait(0)
         if isinstance(outcome, IletimerkeziError):
             outcome.asked_at = asked_at
-            raise outcome
-        return Answer(group_id, asked_at, outcome)
+        raise outcome
 
-    def _exchange(self, group_id: int, seconds: float) -> GroupData | IletimerkeziError:
-        """Return the group or what to raise.
+    def _exchange(
+        self, line: Line, method: Method[T], args: tuple[Any, ...], seconds: float
+    ) -> T | BaseException:
+        """Return what the answer says, or the error to raise.
 
-        Nothing is raised from here, where request and answer stand in local variables and in
-        the errors of requests: an error page prints the former, and an exception keeps the latter.
+        Nothing is raised from here, because the frames below hold the request: error pages and
+        error reporters show the local variables of each frame that an error passed through.
         """
-        retry_after = None
         try:
-            with self._post(group_id, seconds) as response:
-                retry_after = _retry_after(response.headers)
-                body = _read(response)
-            logger.debug("get-group %s: HTTP %s", group_id, response.status_code)
-            return read_answer(response.status_code, body, self._credentials.redact)
-        except (OSError, HTTPError, UnicodeError) as error:
-            failure = explain(error, self._host, seconds)
-        except IletimerkeziError as error:
-            failure = error.with_traceback(None)
-        if isinstance(failure, ServiceUnavailable):
-            failure.retry_after = retry_after
-        return failure
+            status, body = line.exchange(self._request(line, method, args), seconds)
+            logger.debug("%s: HTTP %s", method.describe(*args), status)
+            return read_answer(status, body, method.read, self._credentials.redact)
+        except (OSError, HTTPError, UnicodeError) as caught:
+            error: BaseException = explain(caught, self._host, seconds, line.step)
+        except BaseException as caught:  # noqa: BLE001 - the caller raises it
+            error = caught
+        if isinstance(error, ServiceUnavailable):
+            error.retry_after = _retry_after(line.headers.get("Retry-After", ""))
+        for cause in iterate_causes(error):
+            cause.__traceback__ = None
+        return error
 
-    def _post(self, group_id: int, seconds: float) -> requests.Response:
-        request = self._blank.copy()
-        request.prepare_body(self._envelope(group_id), None)
-        options = self._session.merge_environment_settings(
-            self._url, {}, stream=True, verify=None, cert=None
-        )
-        return self._session.send(
-            request,
-            **options,
-            allow_redirects=False,
-            # The stubs of requests do not know that urllib3's Timeout is taken too.
-            timeout=Deadline(seconds),  # type: ignore[arg-type]  # said above
-        )
-
-    @functools.cached_property
-    def _blank(self) -> requests.PreparedRequest:
-        """The request without its body: the same for all, and a quarter of what one costs."""
-        headers = {"Content-Type": "application/json"}
-        return self._session.prepare_request(requests.Request("POST", self._url, headers))
-
-    def _envelope(self, group_id: int) -> bytes:
+    def _request(
+        self, line: Line, method: Method[T], args: tuple[Any, ...]
+    ) -> requests.PreparedRequest:
         text = json.dumps(
             {
                 "request": {
@@ -232,64 +232,22 @@ class IletimerkeziClient:
                         "key": self._credentials.key,
                         "hash": self._credentials.hash,
                     },
-                    "group": {"id": group_id},
+                    **method.body(*args),
                 }
             }
         )
-        return Secret(text, "ascii")
+        request = requests.Request(
+            "POST",
+            f"{self._base_url}/{method.path}",
+            {"Content-Type": "application/json"},
+            data=text.encode(),
+        )
+        return line.session.prepare_request(request)
 
 
-class _Session(requests.Session):
-    def get_redirect_target(self, resp: requests.Response) -> None:
-        """Find none: requests reads a redirect's whole body, and parses where it leads to."""
-
-
-def _session(url: str, max_connections: int) -> requests.Session:
-    session = _Session()
-    # Without it requests would send what a netrc file has for the host.
-    session.auth = _no_auth
-    session.headers["User-Agent"] = f"django-iletimerkezi/{__version__}"
-    session.headers["Accept"] = "application/json"
-    # None is ever sent, and they would pile up.
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    # Without TLS only loopback is allowed, and a proxy from the environment is not loopback.
-    session.trust_env = urlsplit(url).scheme == "https"
-    adapter = DeadlineAdapter(max_connections)
-    session.mount("https://", adapter)
-    session.mount("http://", adapter)
-    return session
-
-
-def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request
-
-
-def _read(response: requests.Response) -> bytes:
-    body = bytearray()
+def _retry_after(value: str) -> float | None:
+    """Return the seconds that a ``Retry-After`` header asks to wait, None if it is invalid."""
     try:
-        for chunk in response.iter_content(_CHUNK):
-            body += chunk
-            if len(body) > LONGEST_BODY:
-                raise UnexpectedResponse(
-                    _("The answer from iletimerkezi makes no sense: it is longer than %s bytes.")
-                    % LONGEST_BODY
-                )
-    except requests.exceptions.ContentDecodingError:
-        if response.ok:
-            raise
-        return b""  # The HTTP status says enough.
-    return bytes(body)
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that a ``Retry-After`` header asks to wait; None without a sound one."""
-    value = headers.get("Retry-After", "").strip()
-    try:
-        if value.isascii() and value.isdigit():
-            return min(float(value), _A_YEAR)
-        moment = parsedate_to_datetime(value)
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        wait = (moment - datetime.now(UTC)).total_seconds()
-    except (ValueError, TypeError, OverflowError):
+        return float(Retry().parse_retry_after(value))
+    except (HTTPError, ValueError, OverflowError):
         return None
-    return min(max(wait, 0.0), _A_YEAR)

@@ -1,182 +1,135 @@
-"""What an error of requests means for the person who reads it."""
+"""What an error of requests means to people."""
 
 from __future__ import annotations
 
 import re
-import socket
 import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
 from http.client import BadStatusLine, RemoteDisconnected
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import requests
-import urllib3.exceptions
-from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+import urllib3.exceptions as urllib3
+from django.utils.translation import gettext_lazy as _
 
-from ..exceptions import IletimerkeziError, ServiceUnavailable, UnexpectedResponse
-from .transport import CONNECTION_NOTE, TLS_NOTE
+from ..exceptions import IletimerkeziError, ServiceUnavailable, Step, UnexpectedResponse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from django.utils.functional import _StrPromise
 
-    from ..exceptions import Step
 
-_E = TypeVar("_E", bound=BaseException)
+@dataclass(frozen=True, slots=True)
+class _Meaning:
+    """What some types of errors mean. ``step`` is None where any step may raise them."""
 
-_TIMEOUTS = (TimeoutError, urllib3.exceptions.TimeoutError, requests.Timeout)
-_NO_CONNECTION = (urllib3.exceptions.NewConnectionError, requests.ConnectTimeout)
-_UNPACKING = (urllib3.exceptions.DecodeError, requests.exceptions.ContentDecodingError)
-_HEADERS = (urllib3.exceptions.InvalidHeader, requests.exceptions.InvalidHeader)
-_BROKEN_OFF = (ssl.SSLEOFError, ssl.SSLZeroReturnError)
+    message: _StrPromise
+    types: tuple[type[BaseException], ...] = ()
+    step: Step | None = None
+    temporary: bool = True
+    is_fatal: bool = False
 
-# What http.client says of a proxy's answer, and nothing of what the proxy itself does.
+
+_INVALID_ANSWERS = (
+    _Meaning(
+        _("The answer from %(host)s cannot be decompressed."),
+        (urllib3.DecodeError, requests.exceptions.ContentDecodingError),
+    ),
+    _Meaning(
+        _("The answer from %(host)s has invalid headers."),
+        (urllib3.InvalidHeader, requests.exceptions.InvalidHeader),
+    ),
+    _Meaning(_("%(host)s does not speak HTTP: check ILETIMERKEZI_BASE_URL."), (BadStatusLine,)),
+)
+_BROKEN = _Meaning(
+    _("The connection to %(host)s broke (%(reason)s). %(advice)s"),
+    # Derived from BadStatusLine and SSLError, which mean something else.
+    (RemoteDisconnected, ssl.SSLEOFError, ssl.SSLZeroReturnError),
+)
+_NO_ANSWER = (
+    _Meaning(
+        _("The proxy did not connect to %(host)s%(status)s: check HTTPS_PROXY in the environment."),
+        (urllib3.ProxyError,),
+        step="connection",
+        is_fatal=True,
+    ),
+    _Meaning(
+        _("The name %(host)s cannot be resolved: check ILETIMERKEZI_BASE_URL and DNS."),
+        (urllib3.NameResolutionError,),
+        step="name",
+        is_fatal=True,
+    ),
+    _Meaning(
+        _("No connection to %(host)s (%(reason)s). %(advice)s"),
+        (urllib3.NewConnectionError,),
+        step="connection",
+        is_fatal=True,
+    ),
+    _Meaning(
+        _("%(host)s did not answer within %(seconds)g seconds. %(advice)s"),
+        (TimeoutError, urllib3.TimeoutError, requests.Timeout),
+    ),
+    _BROKEN,
+    _Meaning(
+        _(
+            "No secure connection to %(host)s (%(reason)s). Check ILETIMERKEZI_BASE_URL, "
+            "REQUESTS_CA_BUNDLE and the clock of this machine."
+        ),
+        (ssl.SSLError, urllib3.SSLError),
+        step="tls",
+        temporary=False,
+        is_fatal=True,
+    ),
+)
+_NOT_SENT = _Meaning(
+    _(
+        "Cannot send requests to %(host)s (%(reason)s): check ILETIMERKEZI_BASE_URL, and the proxy "
+        "and the certificate bundle in the environment."
+    ),
+    step="environment",
+    temporary=False,
+    is_fatal=True,
+)
+_ADVICE: dict[Step, _StrPromise] = {
+    "connection": _("Check ILETIMERKEZI_BASE_URL, the proxy if there is one, and the firewall."),
+    "tls": _("Check ILETIMERKEZI_BASE_URL: the server there may not speak TLS."),
+    "answer": _("Try again later, or raise ILETIMERKEZI_TIMEOUT."),
+}
+
+# http.client quotes the status of a proxy's answer, and with it a text of the proxy's own.
 _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})\b")
 
-_STEPS: dict[str, Step] = {CONNECTION_NOTE: "connection", TLS_NOTE: "tls"}
 
-_EXPIRED = gettext_lazy("the certificate has expired: check this machine's clock")
-_TOO_EARLY = gettext_lazy("the certificate is not valid yet: check this machine's clock")
-_STRANGER = gettext_lazy(
-    "the certificate is not from an authority that is trusted here: check REQUESTS_CA_BUNDLE"
-)
-_OTHER_HOST = gettext_lazy("the certificate is for another host: check ILETIMERKEZI_BASE_URL")
-_NO_TLS = gettext_lazy("what answers there speaks no TLS: check ILETIMERKEZI_BASE_URL")
-_NO_BUNDLE = gettext_lazy(
-    "the file that REQUESTS_CA_BUNDLE names has no certificate that can be read"
-)
+def explain(error: Exception, host: str, seconds: float, step: Step) -> IletimerkeziError:
+    """Return what to raise for an ``error`` of requests. It names the host and holds no request.
 
-_VERDICTS = {
-    # OpenSSL's X509_V_ERR_... of the same numbers.
-    9: _TOO_EARLY,
-    10: _EXPIRED,
-    18: _STRANGER,
-    19: _STRANGER,
-    20: _STRANGER,
-    21: _STRANGER,
-    62: _OTHER_HOST,
-    64: _OTHER_HOST,
-}
-_REASONS = {"WRONG_VERSION_NUMBER": _NO_TLS}
-# The parts of OpenSSL that read files; what is wrong with a handshake is from the part SSL.
-_LIBRARIES = {"X509": _NO_BUNDLE, "PEM": _NO_BUNDLE}
-
-
-def explain(error: Exception, host: str, seconds: float) -> IletimerkeziError:
-    """Return what to raise for an ``error`` of requests. It names the host, and holds no request.
-
-    ``seconds`` is the timeout that the request had.
+    ``seconds`` is the timeout of the exchange, ``step`` how far it came.
     """
-    causes = tuple(_causes(error))
-    if nonsense := _nonsense(causes):
-        return UnexpectedResponse(nonsense % host)
-    if _first(causes, (urllib3.exceptions.ProxyError,)):
-        return ServiceUnavailable(
-            _no_tunnel(host, causes), hits_every_request=True, step="connection"
-        )
-    if _first(causes, (socket.gaierror,)):
-        return ServiceUnavailable(
-            _("The name %s cannot be resolved: check ILETIMERKEZI_BASE_URL and DNS.") % host,
-            hits_every_request=True,
-            step="name",
-        )
-    if _first(causes, (ConnectionRefusedError,)):
-        return ServiceUnavailable(
-            _("%s refused the connection.") % host, hits_every_request=True, step="connection"
-        )
-    if any(_is_timeout(cause) for cause in causes):
-        return ServiceUnavailable(
-            _("%(host)s did not answer within %(seconds)g seconds.")
-            % {"host": host, "seconds": seconds},
-            step=_step(causes),
-        )
-    if _first(causes, (urllib3.exceptions.NewConnectionError,)):
-        return ServiceUnavailable(
-            _("No connection to %(host)s: %(error)s.")
-            % {"host": host, "error": type(causes[-1]).__name__},
-            hits_every_request=True,
-            step="connection",
-        )
-    if _first(causes, (ssl.SSLError,)) and not _first(causes, _BROKEN_OFF):
-        return _untrusted(host, causes)
-    if isinstance(error, ValueError) or type(error) is OSError:
-        return _impossible(host, error)
+    causes = list(iterate_causes(error))
+    statuses = (_TUNNEL.match(str(cause)) for cause in causes)
+    values: dict[str, Any] = {
+        "host": host,
+        "seconds": round(seconds, 2),
+        "reason": _reason(causes),
+        "status": next((f" ({found[1]})" for found in statuses if found), ""),
+    }
+    invalid = _find(_INVALID_ANSWERS, causes)
+    if invalid and step == "answer" and not _find((_BROKEN,), causes):
+        return UnexpectedResponse(invalid.message % values)
+    # requests raises a bare OSError if a certificate bundle is missing.
+    is_unsent = isinstance(error, ValueError) or type(error) is OSError
+    meaning = _find(_NO_ANSWER, causes) or (_NOT_SENT if is_unsent else _BROKEN)
+    step = meaning.step or step
     return ServiceUnavailable(
-        _("The connection to %(host)s broke (%(error)s).")
-        % {"host": host, "error": type(causes[-1]).__name__},
-        step=_step(causes),
+        meaning.message % {**values, "advice": _ADVICE.get(step, "")},
+        temporary=meaning.temporary,
+        is_fatal=meaning.is_fatal,
+        step=step,
     )
 
 
-def _nonsense(causes: tuple[BaseException, ...]) -> str:
-    """Return what is wrong with an answer from the host, for its name; empty if none came."""
-    if _first(causes, _UNPACKING):
-        return _("The answer from %s cannot be decompressed.")
-    if _first(causes, _HEADERS):
-        return _("The answer from %s has headers that make no sense.")
-    if any(_is_no_http(cause) for cause in causes) and _step(causes) == "answer":
-        return _("What answers at %s speaks no HTTP: check ILETIMERKEZI_BASE_URL.")
-    return ""
-
-
-def _no_tunnel(host: str, causes: tuple[BaseException, ...]) -> str:
-    answers = filter(None, (_TUNNEL.match(str(cause)) for cause in causes))
-    if answer := next(answers, None):
-        return _(
-            "The proxy did not connect to %(host)s, it answered %(status)s: "
-            "check HTTPS_PROXY in the environment."
-        ) % {"host": host, "status": answer[1]}
-    return _("The proxy did not connect to %s: check HTTPS_PROXY in the environment.") % host
-
-
-def _untrusted(host: str, causes: tuple[BaseException, ...]) -> ServiceUnavailable:
-    error = _first(causes, (ssl.SSLError,))
-    said = getattr(error, "verify_message", None) or getattr(error, "reason", None) or "TLS"
-    verdict = _VERDICTS.get(getattr(error, "verify_code", 0))
-    unread = _LIBRARIES.get(getattr(error, "library", ""))
-    reason = verdict or unread or _REASONS.get(said) or said
-    return ServiceUnavailable(
-        _("No secure connection to %(host)s: %(reason)s.") % {"host": host, "reason": reason},
-        temporary=False,
-        hits_every_request=True,
-        step="tls",
-    )
-
-
-def _impossible(host: str, error: Exception) -> ServiceUnavailable:
-    """The request was not even tried: a bad address, or no file of certificates."""
-    return ServiceUnavailable(
-        _(
-            "No request to %(host)s is possible (%(error)s): check ILETIMERKEZI_BASE_URL, "
-            "and in the environment the proxy and the certificate bundle."
-        )
-        % {"host": host, "error": type(error).__name__},
-        temporary=False,
-        hits_every_request=True,
-        step="environment",
-    )
-
-
-def _step(causes: tuple[BaseException, ...]) -> Step:
-    notes = (note for cause in causes for note in getattr(cause, "__notes__", ()))
-    return next((_STEPS[note] for note in notes if note in _STEPS), "answer")
-
-
-def _is_timeout(cause: BaseException) -> bool:
-    # urllib3 derives the error for any connection that fails from that for one that takes too long.
-    return isinstance(cause, _TIMEOUTS) and not isinstance(cause, _NO_CONNECTION)
-
-
-def _is_no_http(cause: BaseException) -> bool:
-    # http.client derives the error for a connection that ends without a byte from that for others.
-    return isinstance(cause, BadStatusLine) and not isinstance(cause, RemoteDisconnected)
-
-
-def _first(causes: tuple[BaseException, ...], types: tuple[type[_E], ...]) -> _E | None:
-    return next((cause for cause in causes if isinstance(cause, types)), None)
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and all that it wraps, outermost first."""
+def iterate_causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and all errors that it wraps, outermost first."""
     waiting, seen = [error], set()
     while waiting:
         error = waiting.pop(0)
@@ -186,3 +139,23 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         yield error
         wrapped = (*error.args, getattr(error, "reason", None), error.__cause__, error.__context__)
         waiting += [cause for cause in wrapped if isinstance(cause, BaseException)]
+
+
+def _find(meanings: tuple[_Meaning, ...], causes: list[BaseException]) -> _Meaning | None:
+    fitting = (
+        meaning for meaning in meanings if any(isinstance(cause, meaning.types) for cause in causes)
+    )
+    return next(fitting, None)
+
+
+def _reason(causes: list[BaseException]) -> str:
+    """Return what OpenSSL, the system or requests says, or else the type of the innermost error."""
+    texts = (
+        getattr(cause, name, None)
+        for cause in reversed(causes)
+        for name in ("verify_message", "reason", "strerror")
+    )
+    innermost = causes[-1]
+    default = str(innermost) if type(innermost) is OSError else ""
+    text = next((text for text in texts if isinstance(text, str)), default)
+    return text.rstrip(".") or type(innermost).__name__

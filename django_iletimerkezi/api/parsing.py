@@ -1,7 +1,7 @@
-"""What an answer says, and how its bytes become that. Pure: no network, no database.
+"""Bytes to values, or to the error they amount to. Pure: no network, no database.
 
-Facts about the vendor are from its page for get-group, tolerance for what that page does not
-promise from the habits of its sibling methods: numbers may come as strings, lists as objects.
+Facts about the vendor are from its page for get-group. The page does not promise more, and the
+vendor's other methods write numbers as strings and lists as objects too: both are accepted.
 """
 
 from __future__ import annotations
@@ -9,37 +9,33 @@ from __future__ import annotations
 import json
 import re
 import unicodedata
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 from http.client import responses
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 from django.utils.translation import gettext as _
 
 from ..exceptions import UnexpectedResponse, error_for
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from datetime import datetime
+T = TypeVar("T")
 
-BIGGEST = 2**63 - 1
-"""The largest id and count that a database's big integer holds."""
+MAX_ID = 2**63 - 1
+"""The largest id that a big integer of a database holds."""
+MAX_COUNT = 2**31 - 1
+"""More contacts than any phone book has, and sums of them stay within a big integer."""
 
-DEEPEST = 100
-"""How many groups may stand inside one another in one answer."""
-
-_LONGEST_MESSAGE = 200
-_MANY_DIGITS = 40
 _INDEX = re.compile(r"0|[1-9][0-9]{0,18}")
 _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 
 
-def read_id(text: str) -> int:
-    """Return the id of a group that a person or a URL gives; raise ValueError if it is none."""
-    if text.isascii() and text.isdigit() and len(text) <= len(str(BIGGEST)):
-        number = int(text)
-        if 1 <= number <= BIGGEST:
-            return number
-    raise ValueError("not the id of a group")
+def parse_id(text: str) -> int:
+    """Parse a group id from a person or a URL. Raises ValueError."""
+    number = _parse_number(text)
+    if number is None or not 1 <= number <= MAX_ID:
+        raise ValueError("not a group id")
+    return number
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +43,8 @@ class GroupData:
     """A group as one answer describes it.
 
     ``id`` is from 1 to 2**63-1. ``count`` is the number of contacts in the group itself, without
-    its subgroups. ``children`` are its direct subgroups as far as the answer lists them: those
-    have none of their own in the vendor's sample. Source: the vendor's page for get-group.
+    its subgroups, up to 2**31-1. ``children`` are its direct subgroups; in the vendor's sample
+    those list none of their own. Source: the vendor's page for get-group.
     """
 
     id: int
@@ -59,11 +55,11 @@ class GroupData:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The ``group`` that the vendor described when it was ``asked_for`` an id.
+    """The ``group`` that the vendor returned when it was ``asked_for`` an id.
 
     ``asked_at`` (aware, UTC) is when the request was sent: what the answer says was true then
-    or later. The group's id can be another than the one asked for: the sample on the vendor's
-    page for get-group asks for 5 and answers 97101.
+    or later. The group may have another id than ``asked_for``: the sample on the vendor's page
+    for get-group asks for 5 and returns 97101.
     """
 
     asked_for: int
@@ -71,70 +67,78 @@ class Answer:
     group: GroupData
 
 
-def count_mentions(group: GroupData) -> int:
-    """Count a group and all that it has inside."""
-    return 1 + sum(count_mentions(child) for child in group.children)
-
-
 @dataclass(frozen=True, slots=True)
 class Absence:
-    """The vendor's word, its code 463, that there was no group ``asked_for`` at ``asked_at``."""
+    """The vendor answered 463: at ``asked_at`` it had no group ``asked_for``."""
 
     asked_for: int
     asked_at: datetime
 
 
 def read_answer(
-    http_status: int, body: bytes, redact: Callable[[str], str] = lambda text: text
-) -> GroupData:
-    """Return the group in an answer, or raise what the answer amounts to.
+    http_status: int,
+    body: bytes,
+    read: Callable[[dict[str, Any]], T],
+    redact: Callable[[str], str] = str,
+) -> T:
+    """Return what ``read`` makes of an answer's ``response``, or raise the error it amounts to.
 
-    The code in the body wins over ``http_status``, which counts alone where the body has none:
-    the vendor's page for get-group says that they are the same. Raises UnexpectedResponse for an
-    answer that makes no sense, and otherwise what ``error_for`` has for its code.
-    ``redact`` is applied to the vendor's message before it gets into an exception.
+    The code in the body wins over ``http_status``: the body may be more specific. Source: the
+    vendor's error-code page. Raises UnexpectedResponse for an invalid answer, and otherwise what
+    ``error_for`` returns for the code. ``redact`` is applied to the vendor's message.
     """
     document, flaw = _decode(body)
     code, message, code_flaw = _read_status(document)
     if code is None:
         code, flaw = http_status, flaw or code_flaw
         message = message or responses.get(code, "")
-    message = _visible(redact(message))
+    message = _one_line(redact(message))
     if 300 <= code < 400:
         raise UnexpectedResponse(
             _(
-                "iletimerkezi answered with a redirect (%s), which is not followed because "
-                "the credentials would go along: check ILETIMERKEZI_BASE_URL."
+                "iletimerkezi answered with a redirect (%s). It is not followed, because it would "
+                "send the credentials elsewhere: check ILETIMERKEZI_BASE_URL."
             )
             % code
         )
     if not 200 <= code < 300:
         raise error_for(code, message)
     if flaw:
-        raise _unexpected(flaw)
-    return _read_group(document)
+        raise unexpected(flaw)
+    response = _required(_object(document, _("the answer")), "response", "")
+    try:
+        return read(_object(response, "response"))
+    except RecursionError:
+        raise unexpected(_("it is nested too deeply")) from None
 
 
-def _unexpected(flaw: str) -> UnexpectedResponse:
-    return UnexpectedResponse(_("The answer from iletimerkezi makes no sense: %s.") % flaw)
+def read_group(response: dict[str, Any]) -> GroupData:
+    """Read the answer to get-group. Source: the vendor's page for get-group."""
+    return _group(_required(response, "group", "response."), "response.group", ())
+
+
+def unexpected(flaw: str) -> UnexpectedResponse:
+    text = _("Invalid answer from iletimerkezi: %s.") % flaw
+    advice = _("Check ILETIMERKEZI_BASE_URL, or look for a newer release.")
+    return UnexpectedResponse(f"{text} {advice}")
 
 
 def _decode(body: bytes) -> tuple[Any, str]:
-    """Return the JSON document and, where there is none, what is wrong with the body."""
+    """Return the JSON document or, if there is none, what is wrong with the body."""
     if not body:
         return None, _("it is empty")
     try:
         text = body.decode("utf-8-sig")
-        return json.loads(text, parse_int=_parse_int, parse_constant=_refuse_constant), ""
+        return json.loads(text, parse_int=_shortened, parse_constant=_refuse_constant), ""
     except RecursionError:
         return None, _("it is nested too deeply")
     except ValueError:
         return None, _("it is not JSON in UTF-8")
 
 
-def _parse_int(digits: str) -> int:
-    # Python refuses to read very long numbers; here they are no worse than others out of range.
-    return int(digits[:_MANY_DIGITS])
+def _shortened(digits: str) -> int:
+    """Parse a number. Python refuses to parse thousands of digits; 40 are out of range as well."""
+    return int(digits[:40])
 
 
 def _refuse_constant(name: str) -> None:
@@ -142,7 +146,7 @@ def _refuse_constant(name: str) -> None:
 
 
 def _read_status(document: Any) -> tuple[int | None, str, str]:
-    """Return code and message of the envelope, and why a code that is there cannot be read."""
+    """Return code and message of the envelope, and what is wrong with the code."""
     response = document.get("response") if isinstance(document, dict) else None
     status = response.get("status") if isinstance(response, dict) else None
     if not isinstance(status, dict):
@@ -152,91 +156,84 @@ def _read_status(document: Any) -> tuple[int | None, str, str]:
     if code is None:
         return None, text, ""
     number = _number(code)
-    if number is None or not 0 <= number <= BIGGEST:
+    if number is None or not 0 <= number <= MAX_ID:
         return None, text, _("%s is not a whole number") % "response.status.code"
     return number, text, ""
 
 
-def _visible(message: str) -> str:
-    """Return the message on one line, without control characters, cut to a decent length."""
+def _one_line(message: str) -> str:
+    """Return the beginning of a message on one line, without control characters."""
     plain = "".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in message)
-    return " ".join(plain.split())[:_LONGEST_MESSAGE]
-
-
-def _read_group(document: Any) -> GroupData:
-    response = _required(_object(document, _("the answer")), "response", "")
-    group = _required(_object(response, "response"), "group", "response.")
-    return _group(group, "response.group", ())
+    return " ".join(plain.split())[:200]
 
 
 def _group(value: Any, path: str, above: tuple[int, ...]) -> GroupData:
     fields = _object(value, path)
-    group_id = _whole_number(fields, "id", path)
+    group_id = _whole_number(fields, "id", path, MAX_ID)
     if group_id == 0:
-        raise _unexpected(_("%s is 0") % f"{path}.id")
+        raise unexpected(_("%s is 0") % f"{path}.id")
     if group_id in above:
-        raise _unexpected(_("%s is listed inside itself") % path)
-    if len(above) == DEEPEST:
-        raise _unexpected(_("%s is nested too deeply") % path)
-    inside = (*above, group_id)
+        raise unexpected(_("%s is listed inside itself") % path)
     return GroupData(
         id=group_id,
         name=_name(fields, path),
-        count=_whole_number(fields, "count", path),
+        count=_whole_number(fields, "count", path, MAX_COUNT),
         children=tuple(
-            _group(child, f"{path}.children[{index}]", inside)
+            _group(child, f"{path}.children[{index}]", (*above, group_id))
             for index, child in _items(fields.get("children"), f"{path}.children")
         ),
     )
 
 
 def _items(value: Any, path: str) -> Iterable[tuple[object, Any]]:
-    """Return index and value of each item of a list, in each of PHP's ways to write one."""
+    """Return index and value of each item of a list, in any form in which PHP writes one."""
     if value is None:
         return ()
     if isinstance(value, list):
         return enumerate(value)
     if not isinstance(value, dict):
-        raise _unexpected(_("%s is not a list") % path)
+        raise unexpected(_("%s is not a list") % path)
     if not all(_INDEX.fullmatch(key) for key in value):
-        raise _unexpected(_("%s has a key that is not an index") % path)
+        raise unexpected(_("%s has a key that is not an index") % path)
     return value.items()
 
 
 def _object(value: Any, path: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise _unexpected(_("%s is not an object") % path)
+        raise unexpected(_("%s is not an object") % path)
     return value
 
 
 def _required(fields: dict[str, Any], name: str, prefix: str) -> Any:
     if name not in fields:
-        raise _unexpected(_("%s is missing") % f"{prefix}{name}")
+        raise unexpected(_("%s is missing") % f"{prefix}{name}")
     return fields[name]
 
 
-def _whole_number(fields: dict[str, Any], name: str, path: str) -> int:
+def _whole_number(fields: dict[str, Any], name: str, path: str, most: int) -> int:
     number = _number(_required(fields, name, f"{path}."))
     if number is None:
-        raise _unexpected(_("%s is not a whole number") % f"{path}.{name}")
-    if not 0 <= number <= BIGGEST:
-        raise _unexpected(_("%s is out of range") % f"{path}.{name}")
+        raise unexpected(_("%s is not a whole number") % f"{path}.{name}")
+    if not 0 <= number <= most:
+        raise unexpected(_("%s is out of range") % f"{path}.{name}")
     return number
 
 
 def _number(value: Any) -> int | None:
-    """Return what an integer or a string of ASCII digits stands for; None for all else."""
-    if isinstance(value, str) and value.isascii() and value.isdigit():
-        return int(value.lstrip("0")[:_MANY_DIGITS] or "0")
-    if isinstance(value, int) and not isinstance(value, bool):
-        return value
-    return None
+    """Return the number that an integer or a string of ASCII digits stands for, or None."""
+    if isinstance(value, str):
+        return _parse_number(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _parse_number(text: str) -> int | None:
+    return _shortened(text.lstrip("0") or "0") if text.isascii() and text.isdigit() else None
 
 
 def _name(fields: dict[str, Any], path: str) -> str:
     name = _required(fields, "name", f"{path}.")
     if not isinstance(name, str):
-        raise _unexpected(_("%s is not a string") % f"{path}.name")
+        raise unexpected(_("%s is not a string") % f"{path}.name")
     if _UNSTORABLE.search(name):
-        raise _unexpected(_("%s has characters that no database can hold") % f"{path}.name")
+        raise unexpected(_("%s has characters that no database can hold") % f"{path}.name")
     return name

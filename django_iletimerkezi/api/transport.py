@@ -1,200 +1,241 @@
-"""What requests lacks: one deadline over a whole HTTP exchange.
+"""A connection to the vendor, with one deadline for a whole exchange.
 
-The timeouts of requests and urllib3 are for each connect and each read, so a server that sends
-a byte now and then holds the caller for ever. Here the time that is left shrinks from the first
-connect to the last byte of the body; headers, a proxy's answer and TLS included. Two things keep
-limits of their own: the system's resolver, and TLS to the vendor within TLS to an https:// proxy.
+requests limits each connect and each read on its own, so a server that sends a byte now and then
+holds the caller forever. Here a watchdog shuts the socket down when the time is up, whether it was
+spent on connecting, a proxy, TLS, headers or the body. Only the system's resolver is not limited.
 """
 
 from __future__ import annotations
 
-import functools
 import http.client
-import io
 import socket
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import partial
+from http.cookiejar import DefaultCookiePolicy
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import requests
+from django.utils.translation import gettext as _
 from requests.adapters import HTTPAdapter
-from urllib3 import Timeout
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from .. import __version__
+from ..exceptions import Step
+from .parsing import unexpected
 
-    from _typeshed import WriteableBuffer
-    from urllib3.connectionpool import HTTPConnectionPool
-    from urllib3.poolmanager import PoolManager, ProxyManager
-
-CONNECTION_NOTE = "Before there was a connection."
-TLS_NOTE = "Before the connection was secure."
-
-_SHORTEST = 0.001
+MAX_BODY = 16 * 2**20
+"""Bytes of an unpacked answer: room for 200,000 subgroups, and little for a small server."""
 
 
-class Secret(bytes):
-    """Bytes that no error page shows, whatever is raised in the middle of a request."""
+class Line:
+    """One connection, kept open between exchanges. Serves one thread at a time.
 
-    def __repr__(self) -> str:
-        return "***"
+    ``step`` is how far the current exchange has come, ``headers`` are those of its answer.
+    """
+
+    def __init__(self, watchdog: Watchdog, *, trust_env: bool) -> None:
+        self._watchdog = watchdog
+        self._connection: Any = None
+        self._socket: socket.socket | None = None
+        self._is_cut = False
+        self.step: Step = "answer"
+        self.headers: Mapping[str, str] = {}
+        self.session = _session(_Adapter(self._follow), trust_env=trust_env)
+
+    def exchange(self, request: requests.PreparedRequest, seconds: float) -> tuple[int, bytes]:
+        """Return the HTTP status and the body of the answer, which may take some seconds in all.
+
+        Raises TimeoutError, UnexpectedResponse if the body is longer than ``MAX_BODY``, and what
+        requests and urllib3 raise.
+        """
+        self.step, self.headers = "answer", {}
+        status, body = 0, b""
+        try:
+            with self._watchdog.limit(self, seconds), self._send(request, seconds) as response:
+                self.headers = response.headers
+                status, body = response.status_code, _read(response)
+        except Exception:
+            if not self._is_cut:
+                raise
+        finally:
+            self._let_go_if_closed()
+            is_cut, self._is_cut = self._is_cut, False
+        if is_cut:
+            raise TimeoutError
+        return status, body
+
+    def cut(self) -> None:
+        """End the current exchange. Any thread may call it, again and again."""
+        self._is_cut = True
+        if opened := self._socket:
+            with suppress(OSError):
+                opened.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close the connection. Only for the thread that uses the line, if any does."""
+        self.session.close()
+        if self._connection:
+            self._connection.close()
+        self._let_go_if_closed()
+
+    def _send(self, request: requests.PreparedRequest, seconds: float) -> requests.Response:
+        options = self.session.merge_environment_settings(
+            request.url or "", {}, stream=True, verify=None, cert=None
+        )
+        return self.session.send(request, **options, allow_redirects=False, timeout=seconds)
+
+    def _follow(self, connection: Any) -> None:
+        """Note the steps of a new connection, and hold the socket that it opens."""
+        # There is no public way to the raw socket, or to the end of a proxy's answer.
+        open_socket, open_tunnel = connection._new_conn, connection._tunnel  # noqa: SLF001 - see above
+
+        def follow_socket() -> Any:
+            self.step = "connection"
+            timeout = connection.timeout
+            connection.timeout = timeout / _count_addresses(connection.host, connection.port)
+            try:
+                opened = open_socket()
+            finally:
+                connection.timeout = timeout
+            if self._socket:
+                self._socket.close()
+            # A duplicate, because TLS takes the original over.
+            self._socket = opened.dup()
+            if self._is_cut:
+                self.cut()
+            self.step = "connection" if connection.proxy else "tls"
+            return opened
+
+        def follow_tunnel() -> None:
+            connection.response_class = _Response  # The proxy's answer is not the vendor's.
+            open_tunnel()
+            connection.response_class = follow_response
+            self.step = "tls"
+
+        def follow_response(*args: Any, **kwargs: Any) -> _Response:
+            self.step = "answer"
+            return _Response(*args, **kwargs)
+
+        connection._new_conn, connection._tunnel = follow_socket, follow_tunnel  # noqa: SLF001 - see above
+        connection.response_class = follow_response
+        self._connection = connection
+
+    def _let_go_if_closed(self) -> None:
+        """Close our duplicate with the original, or the server would not see it closed."""
+        if self._socket and self._connection.sock is None:
+            self._socket.close()
+            self._socket = None
 
 
-class Deadline(Timeout):
-    """A timeout that runs from when it is made; urllib3's own starts after a proxy's answer."""
+class Watchdog:
+    """Cuts lines whose time is up, from one thread for all lines of a client."""
 
-    def __init__(self, seconds: float) -> None:
-        super().__init__(total=seconds)
-        self._start = monotonic()
-        self._end = self._start + seconds
+    def __init__(self) -> None:
+        self._ends: dict[Line, float] = {}
+        self._wakes_at = 0.0
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
 
-    def clone(self) -> Deadline:
-        return self
+    @contextmanager
+    def limit(self, line: Line, seconds: float) -> Iterator[None]:
+        """Cut the line if the block takes longer than some seconds."""
+        end = monotonic() + seconds
+        with self._changed:
+            self._ends[line] = end
+            if not (self._thread and self._thread.is_alive()):
+                self._thread = threading.Thread(target=self._watch, daemon=True)
+                self._thread.start()
+            elif end < self._wakes_at:
+                self._changed.notify()
+        try:
+            yield
+        finally:
+            with self._changed:
+                del self._ends[line]
 
-    def start_connect(self) -> float:
-        self._start_connect = self._start
-        return self._start
-
-    @property
-    def connect_timeout(self) -> float:
-        return max(self._end - monotonic(), _SHORTEST)
-
-
-class DeadlineAdapter(HTTPAdapter):
-    """An adapter for whose requests a ``Deadline`` covers the whole exchange."""
-
-    def __init__(self, connections: int) -> None:
-        super().__init__(pool_connections=1, pool_maxsize=connections, pool_block=True)
-
-    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
-        super().init_poolmanager(*args, **kwargs)
-        _keep_deadlines(self.poolmanager)
-
-    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> ProxyManager:
-        is_new = proxy not in self.proxy_manager
-        manager: ProxyManager = super().proxy_manager_for(proxy, **kwargs)
-        if is_new:
-            _keep_deadlines(manager)
-        return manager
-
-
-def _keep_deadlines(manager: PoolManager) -> None:
-    manager.pool_classes_by_scheme = {
-        scheme: _with_deadline(pool_class)
-        for scheme, pool_class in manager.pool_classes_by_scheme.items()
-    }
+    def _watch(self) -> None:
+        with self._changed:
+            while self._ends:
+                now = monotonic()
+                for line, end in self._ends.items():
+                    if end <= now:
+                        line.cut()
+                # A line that was cut may open a socket a little later, as after a slow resolver.
+                self._wakes_at = min(
+                    (end for end in self._ends.values() if end > now), default=now + 1
+                )
+                self._changed.wait(self._wakes_at - now)
+            self._thread = None
 
 
-@functools.cache
-def _with_deadline(pool_class: type[HTTPConnectionPool]) -> type[HTTPConnectionPool]:
-    connection_class = pool_class.ConnectionCls
-    return type(
-        f"Deadline{pool_class.__name__}",
-        (pool_class,),
-        {"ConnectionCls": type(connection_class.__name__, (_Deadline, connection_class), {})},
-    )
+class _Adapter(HTTPAdapter):
+    """Keeps one connection, and passes each new one to a function."""
+
+    def __init__(self, follow: Callable[[Any], None]) -> None:
+        self._follow = follow
+        super().__init__(pool_connections=1, pool_maxsize=1)
+
+    def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
+        pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
+        pool._new_conn = partial(self._open, pool)  # noqa: SLF001 - tools such as vcrpy replace the public class
+        return pool
+
+    def _open(self, pool: Any) -> Any:
+        connection = type(pool)._new_conn(pool)  # noqa: SLF001 - as above
+        self._follow(connection)
+        return connection
 
 
 class _Response(http.client.HTTPResponse):
-    """A response that is read in what is left of the socket's timeout at its start."""
-
-    def __init__(self, sock: socket.socket, *args: Any, **kwargs: Any) -> None:
-        super().__init__(sock, *args, **kwargs)
-        self.fp.close()
-        self.fp = io.BufferedReader(_DeadlineReader(sock, sock.gettimeout() or 0))
-
     def _safe_read(self, amt: int) -> bytes:
-        # urllib3 takes a negative size of a chunk, which means all there is.
+        # urllib3 accepts a negative chunk size, which means everything up to the end.
         if amt < 0:
             raise http.client.IncompleteRead(b"")
-        data: bytes = super()._safe_read(amt)  # type: ignore[misc]  # super(), as said above
+        data: bytes = super()._safe_read(amt)  # type: ignore[misc]  # not in the stubs
         return data
 
 
-class _Deadline:
-    """Mixed into a urllib3 connection, whose ``timeout`` is what is left of the total.
-
-    mypy cannot know the class that comes next; hence each ``type: ignore`` on ``super()``.
-    """
-
-    response_class = _Response
-    host: str
-    port: int
-    timeout: float
-    sock: Any
-    _unsent: list[bytes] | None = None
-
-    def _new_conn(self) -> socket.socket:
-        self._end = monotonic() + self.timeout
-        whole, self.timeout = self.timeout, self.timeout / _count_addresses(self.host, self.port)
-        try:
-            with _noting(CONNECTION_NOTE):
-                sock: socket.socket = super()._new_conn()  # type: ignore[misc]  # super(), as said above
-        finally:
-            self.timeout = whole
-        sock.settimeout(max(self._end - monotonic(), _SHORTEST))
-        return sock
-
-    def connect(self) -> None:
-        with _noting(TLS_NOTE):
-            super().connect()  # type: ignore[misc]  # super(), as said above
-
-    def _tunnel(self) -> None:
-        with _noting(CONNECTION_NOTE):
-            super()._tunnel()  # type: ignore[misc]  # super(), as said above
-        self.sock.settimeout(max(self._end - monotonic(), _SHORTEST))
-
-    def request(self, *args: Any, **kwargs: Any) -> None:
-        if self.sock is not None:
-            self.sock.settimeout(self.timeout)
-        unsent: list[bytes] = []
-        self._unsent = unsent
-        try:
-            super().request(*args, **kwargs)  # type: ignore[misc]  # super(), as said above
-        finally:
-            self._unsent = None
-        self.send(Secret(b"".join(unsent)))
-
-    def send(self, data: Any) -> None:
-        """Send what belongs to one request together, headers and body: in one system call."""
-        if self._unsent is None:
-            super().send(data)  # type: ignore[misc]  # super(), as said above
-        else:
-            self._unsent.append(data)
+class _Session(requests.Session):
+    def get_redirect_target(self, resp: requests.Response) -> None:
+        """Find none: requests would read the redirect's whole body."""
 
 
-@contextmanager
-def _noting(note: str) -> Iterator[None]:
-    """Add a note to an error on when it came up: its type does not tell. The first counts."""
+def _session(adapter: HTTPAdapter, *, trust_env: bool) -> requests.Session:
+    session = _Session()
+    # Without it requests sends what a netrc file has for the host.
+    session.auth = _no_auth
+    session.headers["User-Agent"] = f"django-iletimerkezi/{__version__}"
+    session.headers["Accept"] = "application/json"
+    # None is ever sent, and they would pile up.
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    session.trust_env = trust_env
+    session.mount("https://", adapter)
+    session.mount("http://", adapter)
+    return session
+
+
+def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
+def _read(response: requests.Response) -> bytes:
+    body = bytearray()
     try:
-        yield
-    except Exception as error:
-        error.add_note(note)
-        raise
-
-
-class _DeadlineReader(io.RawIOBase):
-    def __init__(self, sock: socket.socket, seconds: float) -> None:
-        self._deadline = monotonic() + seconds
-        self._sock = sock
-        self._raw = sock.makefile("rb", buffering=0)
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: WriteableBuffer) -> int | None:
-        left = self._deadline - monotonic()
-        if left <= 0:
-            raise TimeoutError
-        self._sock.settimeout(left)
-        return self._raw.readinto(buffer)
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
+        for chunk in response.iter_content(2**16):
+            body += chunk
+            if len(body) > MAX_BODY:
+                raise unexpected(_("it is longer than %s bytes") % MAX_BODY)
+    except requests.exceptions.ContentDecodingError:
+        if response.ok:
+            raise
+        return b""  # The HTTP status says enough.
+    return bytes(body)
 
 
 def _count_addresses(host: str, port: int) -> int:
-    """Count the addresses that will be tried in turn, each with its share of the time."""
+    """Count the addresses of a host: they are tried one by one, each with its share of the time."""
     try:
         return len(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
     except socket.gaierror:

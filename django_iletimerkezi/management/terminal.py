@@ -1,40 +1,39 @@
-"""What the commands take from a terminal and give to it."""
+"""What the commands read from a terminal and write to it."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Iterable
+from typing import Any
 
 from django.core.management.base import CommandError, OutputWrapper
 from django.utils.translation import gettext as _
 
-from ..api.parsing import BIGGEST, read_id
+from ..api.parsing import MAX_ID, parse_id
 from ..display import visible
-from .tree import in_ascii
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from ..services import Progress
+from .trees import in_ascii
 
 
-def read_ids(texts: Iterable[str]) -> list[int]:
-    """Return the ids in order, each once; raise CommandError that names all that cannot be one."""
+def parse_ids(texts: Iterable[str]) -> list[int]:
+    """Return the ids in order, each once. Raises CommandError that names all invalid ones."""
     ids: dict[int, None] = {}
-    wrong: dict[str, None] = {}
+    invalid: dict[str, None] = {}
     for text in texts:
         try:
-            ids[read_id(text)] = None
+            ids[parse_id(text)] = None
         except ValueError:
-            wrong[text] = None
-    if wrong:
+            invalid[text] = None
+    if invalid:
         raise CommandError(
-            _("Not a group id: %(ids)s. An id is a whole number from 1 to %(biggest)s.")
-            % {"ids": ", ".join(visible(text) for text in wrong), "biggest": BIGGEST}
+            _("Invalid group id %(ids)s: must be a whole number from 1 to %(most)s.")
+            % {"ids": ", ".join(map(visible, invalid)), "most": MAX_ID}
         )
     return list(ids)
 
 
 def write_line(stream: OutputWrapper, line: str) -> None:
-    """Write a line, in ASCII where the terminal knows no more, and nowhere when nobody reads on."""
+    """Write a line, in ASCII if the terminal has no more, and nowhere if nobody reads it."""
     try:
         try:
             stream.write(line)
@@ -42,5 +41,26 @@ def write_line(stream: OutputWrapper, line: str) -> None:
             stream.write(in_ascii(line))
         stream.flush()
     except BrokenPipeError:
-        # As from "| head": what is still to be fetched must not suffer from it.
+        # "| head" has read enough. The groups must be fetched all the same.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+class ProgressBar:
+    """Shows the progress of one fetch after another on stderr."""
+
+    _bar: Any = None
+
+    def update(self, progress: Progress) -> None:
+        if self._bar is None:
+            # Not at the top, because only a terminal needs it.
+            from tqdm import tqdm  # noqa: PLC0415 - see above
+
+            # Short fetches show none.
+            self._bar = tqdm(unit=_("groups"), delay=0.5, leave=False)
+        self._bar.total = progress.known
+        self._bar.update(progress.done - self._bar.n)
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None

@@ -37,7 +37,7 @@ class Migration(migrations.Migration):
                 (
                     "seen_at",
                     models.DateTimeField(
-                        help_text="Time of the last answer that mentioned this group.",
+                        help_text="When an answer last contained this group.",
                         verbose_name="last seen",
                     ),
                 ),
@@ -46,7 +46,7 @@ class Migration(migrations.Migration):
                     models.DateTimeField(
                         blank=True,
                         editable=False,
-                        help_text="Time of the last answer that listed this group under another.",
+                        help_text="When an answer last listed this group under another.",
                         null=True,
                         verbose_name="last placed",
                     ),
@@ -55,7 +55,7 @@ class Migration(migrations.Migration):
                     "fetched_at",
                     models.DateTimeField(
                         blank=True,
-                        help_text="Time of the last answer to a request for this very group.",
+                        help_text="When this group was last fetched.",
                         null=True,
                         verbose_name="last fetched",
                     ),
@@ -65,7 +65,7 @@ class Migration(migrations.Migration):
                     models.DateTimeField(
                         blank=True,
                         editable=False,
-                        help_text="Time of the last answer that listed all its subgroups.",
+                        help_text="When an answer last listed all subgroups of this group.",
                         null=True,
                         verbose_name="subgroups last listed",
                     ),
@@ -74,7 +74,7 @@ class Migration(migrations.Migration):
                     "missing_since",
                     models.DateTimeField(
                         blank=True,
-                        help_text="Time of the answer that no longer listed this group.",
+                        help_text="When an answer first lacked this group.",
                         null=True,
                         verbose_name="missing since",
                     ),

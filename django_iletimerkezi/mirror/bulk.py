@@ -1,137 +1,89 @@
-"""Statements whose text is the same for any number of rows: the rows travel as one JSON array.
+"""Insert or update any number of rows of a model with one statement of constant text.
 
-The ORM writes a placeholder for each value. On SQLite that splits a batch into many statements
-of ever new length, whose texts the driver keeps.
+The rows travel as one JSON array. ``bulk_create`` writes a placeholder for each value instead: on
+SQLite that splits the rows into many statements of ever new length, whose text the driver keeps.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from operator import attrgetter
+from typing import Any
 
-from django.db import NotSupportedError, connections
-from django.db.models.expressions import RawSQL
+from django.db import NotSupportedError, connections, models
+from django.db.backends.base.base import BaseDatabaseWrapper
 
-from ..models import UP, Group, reached
-from ..turkish import search_key, sort_key
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator
-
-    from django.db.backends.base.base import BaseDatabaseWrapper
-
-COLUMNS = (
-    "id",
-    "parent_id",
-    "name",
-    "count",
-    "seen_at",
-    "placed_at",
-    "fetched_at",
-    "listed_at",
-    "missing_since",
-)
-"""The columns of ``Group`` in the order in which rows are read and written here."""
-
-_TIMES_FROM = COLUMNS.index("seen_at")
-_NAME = COLUMNS.index("name")
-_KEYS = ("sort_key", "search_key")
-_WRITTEN = (*COLUMNS[:_TIMES_FROM], *_KEYS, *COLUMNS[_TIMES_FROM:])
-_TEXTS = {"name", *_KEYS}
-_ROWS_AT_ONCE = 2000
-_CHARACTERS_AT_ONCE = 2**20
+PACKET = 2**22
+"""Characters per statement: as UTF-8 at most 16 MiB, which MariaDB accepts by default."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Dialect:
-    """How a database reads JSON and settles a conflict."""
+    """How a database reads JSON and resolves a conflict."""
 
-    ids: str
-    """Selects the numbers of an array."""
+    numbers: str
+    """A query for the numbers of a JSON array."""
     value: str
-    """The value of one column in a row; takes its ``index`` and ``type``."""
+    """One column of a row, by its ``index`` and ``type``."""
     rows: str
-    """The rows of an array of arrays; takes the ``values``, where it reads them itself."""
+    """The rows of a JSON array of arrays. MariaDB and MySQL want their ``columns`` declared."""
     conflict: str
     new: str
-    """The value that a ``column`` would have had without the conflict."""
-    charset: str = ""
-    """That of a text on its way in, where it would go through the database's default."""
+    """The value that the row would have inserted into ``column``."""
+    text: str = ""
+    """Added to the type of a text column."""
 
 
 _DIALECTS = {
     "sqlite": _Dialect(
-        ids="SELECT value FROM json_each(%s)",
+        numbers="SELECT value FROM json_each(%s)",
         value="json_extract(value, '$[{index}]')",
-        # Without WHERE SQLite takes ON for the condition of a join.
+        # Without WHERE, SQLite reads ON CONFLICT as the condition of a join.
         rows="json_each(%s) WHERE true",
-        conflict="ON CONFLICT (id) DO UPDATE SET",
+        conflict="ON CONFLICT ({key}) DO UPDATE SET",
         new="excluded.{column}",
     ),
     "postgresql": _Dialect(
-        ids="SELECT value::bigint FROM json_array_elements_text(%s::json)",
+        numbers="SELECT value::bigint FROM json_array_elements_text(%s::json)",
         value="(value->>{index})::{type}",
         rows="json_array_elements(%s::json)",
-        conflict="ON CONFLICT (id) DO UPDATE SET",
+        conflict="ON CONFLICT ({key}) DO UPDATE SET",
         new="excluded.{column}",
     ),
     "mysql": _Dialect(
-        ids="SELECT value FROM JSON_TABLE(%s, '$[*]' COLUMNS (value bigint PATH '$')) ids",
+        numbers="SELECT value FROM JSON_TABLE(%s, '$[*]' COLUMNS (value bigint PATH '$')) numbers",
         value="v{index}",
         rows="JSON_TABLE(%s, '$[*]' COLUMNS ({columns})) given",
         conflict="ON DUPLICATE KEY UPDATE",
         new="VALUES({column})",
-        charset=" CHARACTER SET utf8mb4",
+        # Otherwise JSON_TABLE converts text to the default charset of the database.
+        text=" CHARACTER SET utf8mb4",
     ),
 }
 
 
-def select(using: str, column: str, ids: Iterable[int]) -> list[tuple[Any, ...]]:
-    """Return the rows whose ``column`` is one of the ids, as tuples of ``COLUMNS``."""
-    ids = list(ids)
-    if not ids:
-        return []
-    wanted = RawSQL(_dialect(connections[using]).ids, [json.dumps(ids)])  # noqa: S611 - constant
-    found = Group.objects.using(using).filter(**{f"{column}__in": wanted})
-    return list(found.values_list(*COLUMNS))
+def numbers_sql(connection: BaseDatabaseWrapper) -> str:
+    """Return a query for the numbers of a JSON array, which is its one parameter."""
+    return _dialect(connection).numbers
 
 
-def ancestors(using: str, ids: Iterable[int]) -> dict[int, int | None]:
-    """Return the parent's id of each group among the ids and above, whatever loops are stored."""
-    connection = connections[using]
-    table = connection.ops.quote_name(Group._meta.db_table)
-    chain = reached(table, _dialect(connection).ids, UP)
-    statement = f"{chain} SELECT id, parent_id FROM reached"  # noqa: S608 - nothing from outside
-    with connection.cursor() as cursor:
-        cursor.execute(statement, [json.dumps(list(ids))])
-        return dict(cursor.fetchall())
+def upsert(using: str, rows: Sequence[models.Model], update: Collection[str]) -> None:
+    """Insert rows of one model, or update the fields ``update`` of those whose key exists.
 
-
-def upsert(using: str, rows: Iterable[tuple[Any, ...]], update: Collection[str]) -> None:
-    """Insert rows, tuples of ``COLUMNS``; of one whose id is there already, ``update`` columns.
-
-    The keys of a name go with it. A parent must come before its children: MariaDB checks foreign
-    keys row by row.
+    The values must be numbers, text, times or None. Rows must come after the rows that their
+    foreign keys name: MariaDB checks each row at once.
     """
+    if not rows:
+        return
     connection = connections[using]
-    statement = _upsert_statement(connection, update)
+    fields = rows[0]._meta.concrete_fields
+    statement = _statement(connection, fields, update)
     with connection.cursor() as cursor:
-        for part in _parts(rows):
-            cursor.execute(statement, [_as_json(connection, part)])
-
-
-def _parts(rows: Iterable[tuple[Any, ...]]) -> Iterator[list[tuple[Any, ...]]]:
-    """Cut rows into parts that MariaDB takes in one packet, 16 MB unless it is told otherwise."""
-    part: list[tuple[Any, ...]] = []
-    size = 0
-    for row in rows:
-        size += len(row[_NAME])
-        if part and (size > _CHARACTERS_AT_ONCE or len(part) == _ROWS_AT_ONCE):
-            yield part
-            part, size = [], len(row[_NAME])
-        part.append(row)
-    yield part
+        for packet in _packets(rows, fields, connection):
+            cursor.execute(statement, [packet])
 
 
 def _dialect(connection: BaseDatabaseWrapper) -> _Dialect:
@@ -139,48 +91,46 @@ def _dialect(connection: BaseDatabaseWrapper) -> _Dialect:
         return _DIALECTS[connection.vendor]
     except KeyError:
         raise NotSupportedError(
-            f"django-iletimerkezi does not know how to write to {connection.display_name}."
+            f"django-iletimerkezi cannot write to {connection.display_name}."
         ) from None
 
 
-def _upsert_statement(connection: BaseDatabaseWrapper, update: Collection[str]) -> str:
+def _statement(
+    connection: BaseDatabaseWrapper, fields: Sequence[Any], update: Collection[str]
+) -> str:
     dialect, quote = _dialect(connection), connection.ops.quote_name
-    if "name" in update:
-        update = (*update, *_KEYS)
-    types = [
-        f"{Group._meta.get_field(name).db_type(connection)}"
-        f"{dialect.charset if name in _TEXTS else ''}"
-        for name in _WRITTEN
-    ]
-    numbered = list(enumerate(types))
-    given = ", ".join(f"v{index} {kind} PATH '$[{index}]'" for index, kind in numbered)
-    values = ", ".join(dialect.value.format(index=index, type=kind) for index, kind in numbered)
-    news = (f"{quote(name)} = {dialect.new.format(column=quote(name))}" for name in update)
+    types = list(enumerate(_type(field, connection) for field in fields))
+    declared = ", ".join(f"v{index} {type_} PATH '$[{index}]'" for index, type_ in types)
+    values = ", ".join(dialect.value.format(index=index, type=type_) for index, type_ in types)
+    conflict = dialect.conflict.format(key=quote(fields[0].model._meta.pk.column))
+    columns = {field.attname: quote(field.column) for field in fields}
+    changes = (f"{columns[name]} = {dialect.new.format(column=columns[name])}" for name in update)
     return (
-        f"INSERT INTO {quote(Group._meta.db_table)} ({', '.join(map(quote, _WRITTEN))}) "  # noqa: S608 - names of ours alone
-        f"SELECT {values} FROM {dialect.rows.format(columns=given)} "
-        f"{dialect.conflict} {', '.join(news)}"
+        f"INSERT INTO {quote(fields[0].model._meta.db_table)} ({', '.join(columns.values())}) "  # noqa: S608 - names of tables and columns
+        f"SELECT {values} FROM {dialect.rows.format(columns=declared)} "
+        f"{conflict} {', '.join(changes)}"
     )
 
 
-def _as_json(connection: BaseDatabaseWrapper, rows: Iterable[tuple[Any, ...]]) -> str:
-    adapted: dict[Any, Any] = {}
+def _type(field: Any, connection: BaseDatabaseWrapper) -> str:
+    is_text = isinstance(field, models.CharField | models.TextField)
+    return f"{field.db_type(connection)}{_dialect(connection).text if is_text else ''}"
 
-    def adapt(moment: Any) -> Any:
-        if moment not in adapted:
-            adapted[moment] = connection.ops.adapt_datetimefield_value(moment)
-        return adapted[moment]
 
-    return json.dumps(
-        [
-            (
-                *row[:_TIMES_FROM],
-                sort_key(row[_NAME]),
-                search_key(row[_NAME]),
-                *map(adapt, row[_TIMES_FROM:]),
-            )
-            for row in rows
-        ],
-        ensure_ascii=False,
-        default=str,
-    )
+def _packets(
+    rows: Iterable[models.Model], fields: Sequence[Any], connection: BaseDatabaseWrapper
+) -> Iterator[str]:
+    """Encode rows as JSON arrays, each of a packet's length at most."""
+    values = attrgetter(*(field.attname for field in fields))
+    # Many rows share a time, and adapting one is slow.
+    adapt = cache(lambda moment: str(connection.ops.adapt_datetimefield_value(moment)))
+    encode = json.JSONEncoder(ensure_ascii=False, default=adapt).encode
+    packet: list[str] = []
+    length = 0
+    for row in map(encode, map(values, rows)):
+        length += len(row)
+        if packet and length > PACKET:
+            yield f"[{','.join(packet)}]"
+            packet, length = [], len(row)
+        packet.append(row)
+    yield f"[{','.join(packet)}]"

@@ -1,215 +1,290 @@
-"""Ask for a group and for all below it: each group once, several at a time."""
+"""Asks for whole trees: each group once, several at a time."""
 
 from __future__ import annotations
 
 import threading
-from collections import defaultdict, deque
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 from time import monotonic
-from typing import TYPE_CHECKING
+from typing import Self, TypeVar
 
 from django.utils import translation
-from django.utils.translation import get_language
 
-from ..api.parsing import Answer
-from ..exceptions import IletimerkeziError, ServiceUnavailable
+from ..api.parsing import Answer, GroupData
+from ..exceptions import PATIENCE, IletimerkeziError, ServiceUnavailable
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+T = TypeVar("T")
 
-    from ..api.client import IletimerkeziClient
-    from ..api.parsing import GroupData
-
-_AHEAD = 256
-"""How many groups may be handed out and not yet taken back: it gives the threads something to do
-while answers are stored."""
-
-_MENTIONS_AHEAD = 10_000
-"""How many groups the answers to these may mention together, judged by those so far. With the
-former it bounds what is held in memory."""
-
-_ROUNDS_IN_VAIN = 3
-"""How often in a row all connections may come back in vain before the first group is asked for
-again, to know whether that is for all groups or only for these."""
-
-_PATIENCE = 120
-"""Seconds without any answer after which a vendor that asks to come back later is given up. Those
-in which answers are stored do not count."""
+MAX_WAITING = 10_000
+"""Groups in the answers that wait for the caller: a few megabytes, and enough to keep all
+connections busy while the caller stores a batch."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A group that was asked for, and why there is no answer about it."""
+    """A group that was asked for, and why there is no answer."""
 
     asked_for: int
     error: IletimerkeziError
 
 
-class Walk:
-    """Iterates over the answers about a tree, and over failures, in the order of their arrival.
+class Crawl:
+    """Iterates over the answers below a root, and over failures, in the order of their arrival.
 
-    ``root`` is the answer about its top, which is not given again; ``depth`` is how many levels
-    below that to ask for, None for all. ``done`` counts the groups that were asked for, ``known``
-    those that were found. An error that would hit every group is raised and ends the walk.
-    An answer about another group than the one asked for does not spare asking for it.
+    ``root`` is the answer about the top and is not repeated. ``depth`` is how many levels below it
+    to ask for, None for all. ``ask`` is called from ``workers`` threads. ``done`` counts the
+    groups asked for, ``known`` those found. An error that would hit every group ends the crawl.
     """
 
-    def __init__(self, client: IletimerkeziClient, root: Answer, depth: int | None) -> None:
-        self._client = client
+    def __init__(
+        self, ask: Callable[[int], Answer], root: Answer, *, depth: int | None, workers: int
+    ) -> None:
+        self._ask = ask
         self._root_id = root.asked_for
-        self._depth = depth
-        self._levels = {root.asked_for: 0}
-        self._waiting: defaultdict[int, deque[int]] = defaultdict(deque)
-        self._handed_out: set[int] = set()
-        self._tasks: SimpleQueue[int | None] = SimpleQueue()
-        self._outcomes: SimpleQueue[tuple[int, Answer | BaseException]] = SimpleQueue()
-        self._level = 0
-        self._answered = self._mentioned = self._in_vain = 0
+        self._frontier = Frontier(root, depth)
+        self._workers = Workers(ask, workers)
+        # Fewer failures in a row can be bad luck, and each one more may cost a whole timeout.
+        self._breaker = Breaker(3 * workers)
+        self._in_flight: set[int] = set()
         self._refused: set[int] = set()
-        self._heard_at = monotonic()
-        self._language = get_language()
-        self.done = self.known = 1
-        self._note(root.group, 0)
+        self._has_answers = False
+        self.done = 1
+
+    @property
+    def known(self) -> int:
+        return self._frontier.known
 
     def __iter__(self) -> Iterator[Answer | Failure]:
-        threads: list[threading.Thread] = []
-        try:
-            for _number in range(self._client.max_connections):
-                thread = threading.Thread(target=self._work, daemon=True)
-                thread.start()
-                threads.append(thread)
-            self._hand_out()
-            while self._handed_out:
+        with self._workers:
+            while self._has_work():
                 outcome = self._take_back()
-                self._hand_out()
                 if outcome:
-                    left_at = monotonic()
-                    yield outcome
-                    self._heard_at += monotonic() - left_at
-        finally:
-            self._withdraw()
-            for _thread in threads:
-                self._tasks.put(None)
+                    with self._breaker.suspended():
+                        yield outcome
 
     def arrived(self) -> Iterator[Answer]:
-        """Take the answers that are there, after the walk was left."""
-        with suppress(Empty):
-            while True:
-                _group_id, outcome = self._outcomes.get_nowait()
-                if isinstance(outcome, Answer):
-                    yield outcome
+        """Yield the answers that arrived before the crawl was left."""
+        for _group_id, outcome in self._workers.arrived():
+            if isinstance(outcome, Answer):
+                yield outcome
 
-    def _work(self) -> None:
-        """Ask for one group after the other, until there are no more or none would be answered."""
-        with translation.override(self._language):
-            while (group_id := self._tasks.get()) is not None:
-                try:
-                    outcome: Answer | BaseException = self._client.ask(group_id)
-                except BaseException as error:  # noqa: BLE001 - it is raised where it is taken back
-                    outcome = error
-                self._outcomes.put((group_id, outcome))
-                if getattr(outcome, "hits_every_request", False):
-                    return
-
-    def _hand_out(self) -> None:
-        """Hand out waiting groups. With a depth, a level starts when those above are answered:
-        a group that is found on two levels belongs to the upper one, and its subgroups with it.
-        """
-        mentions_each = 1 + self._mentioned // max(self._answered, 1)
-        ahead = min(_AHEAD, _MENTIONS_AHEAD // mentions_each)
-        while self._waiting and len(self._handed_out) < max(
-            ahead, 2 * self._client.max_connections
-        ):
-            level = min(self._waiting)
-            if self._handed_out and level != self._level:
-                return
-            if level != self._level:
-                self._level, self._heard_at = level, monotonic()
-            group_id = self._waiting[level].popleft()
-            if not self._waiting[level]:
-                del self._waiting[level]
-            if self._levels[group_id] == level:
-                self._handed_out.add(group_id)
-                self._tasks.put(group_id)
+    def _has_work(self) -> bool:
+        """Hand out what is ready. Is anything in flight then?"""
+        if not self._in_flight:
+            self._frontier.descend()
+            self._breaker.note_answer()  # Silence counts for each level on its own.
+        for group_id in self._frontier.take():
+            self._in_flight.add(group_id)
+            self._workers.put(group_id)
+        return bool(self._in_flight)
 
     def _take_back(self) -> Answer | Failure | None:
-        """Wait for the next outcome; None for a group that will be asked for again later."""
-        group_id, outcome = self._outcomes.get()
-        self._handed_out.remove(group_id)
+        """Wait for the next outcome; None for a group that will be asked for again."""
+        group_id, outcome = self._workers.get()
+        self._in_flight.remove(group_id)
         if isinstance(outcome, Answer):
+            self._has_answers = True
+            self._breaker.note_answer()
+            self._frontier.add(outcome.group, self._frontier.level)
             self.done += 1
-            self._answered += 1
-            self._in_vain = 0
-            self._heard_at = monotonic()
-            self._note(outcome.group, self._levels[group_id])
             return outcome
-        if not isinstance(outcome, IletimerkeziError) or outcome.hits_every_request:
+        if not isinstance(outcome, IletimerkeziError) or outcome.is_fatal:
             raise outcome
-        if outcome.is_throttled:
-            if self._may_be_let_in(group_id, outcome):
-                return None
-        elif isinstance(outcome, ServiceUnavailable):
-            self._look_whether_all_is_in_vain()
-        else:
-            self._in_vain = 0
+        if outcome.is_throttled and self._may_try_again(group_id, outcome):
+            return None
+        if self._breaker.note_failure(outcome):
+            self._probe()
         self.done += 1
         return Failure(group_id, outcome.with_traceback(None))
 
-    def _may_be_let_in(self, group_id: int, refusal: IletimerkeziError) -> bool:
-        """Put a group that was refused in the queue again, unless nothing was answered for long.
+    def _may_try_again(self, group_id: int, refusal: IletimerkeziError) -> bool:
+        """Put a throttled group back, unless the vendor has answered nothing for too long.
 
-        Raise the refusal if others, too, would not be let in.
+        Then raise the refusal, unless only groups that were refused before are left.
         """
-        level = self._levels[group_id]
         self._refused.add(group_id)
-        if monotonic() - self._heard_at <= _PATIENCE:
-            self._waiting[level].append(group_id)
+        if not self._breaker.is_silent():
+            self._in_flight.add(group_id)
+            self._workers.put(group_id)
             return True
-        if not self._answered or not self._refused.issuperset(self._waiting.get(level, ())):
+        if not self._has_answers or not self._refused.issuperset(self._in_flight):
             raise refusal
         return False
 
-    def _look_whether_all_is_in_vain(self) -> None:
-        """After many failures in a row ask for the first group again; raise if that fails too."""
-        self._in_vain += 1
-        if self._in_vain < _ROUNDS_IN_VAIN * self._client.max_connections:
-            return
-        self._in_vain = 0
-        withdrawn = self._withdraw()  # So that it does not wait for more of the same.
+    def _probe(self) -> None:
+        """Ask for the root again. Raise if that fails too, as then all groups would fail."""
+        waiting = self._workers.withdraw()  # Otherwise the root queues behind more failures.
         try:
-            self._client.ask(self._root_id)
+            self._ask(self._root_id)
         except IletimerkeziError as error:
             if isinstance(error, ServiceUnavailable) and not error.is_throttled:
                 raise
-        for group_id in withdrawn:
-            self._tasks.put(group_id)
+        for group_id in waiting:
+            self._workers.put(group_id)
 
-    def _withdraw(self) -> list[int | None]:
-        """Take from the threads what none has begun."""
-        tasks = []
-        with suppress(Empty):
-            while True:
-                tasks.append(self._tasks.get_nowait())
-        return tasks
 
-    def _note(self, group: GroupData, level: int) -> None:
-        """Put a group and what is below it in the queue, unless it is there already or too deep."""
-        self._enqueue(group.id, 0 if self._depth is None else level)
-        below = [(child, level + 1) for child in group.children]
-        for child, child_level in below:
-            self._mentioned += 1
-            below += [(grandchild, child_level + 1) for grandchild in child.children]
-            if self._depth is not None and child_level > self._depth:
-                continue
-            self._enqueue(child.id, 0 if self._depth is None else child_level)
+class Frontier:
+    """The groups that are known, and which to ask for next.
 
-    def _enqueue(self, group_id: int, level: int) -> None:
-        known_level = self._levels.get(group_id)
-        if known_level is None:
-            self.known += 1
-        elif known_level <= level:
-            return
-        self._levels[group_id] = level
-        self._waiting[level].append(group_id)
+    With a depth, one level is finished before the next starts: a group that is listed on two
+    levels belongs to the upper one, and so do its subgroups.
+    """
+
+    def __init__(self, root: Answer, depth: int | None) -> None:
+        self._depth = depth
+        self._levels = {root.asked_for: 0}
+        self._ready: list[int] = []
+        self.level = 0
+        self.add(root.group, 0)
+
+    @property
+    def known(self) -> int:
+        return len(self._levels)
+
+    def add(self, group: GroupData, level: int) -> None:
+        """Add a group and everything below it."""
+        below = [(group, level)]
+        for listed, its_level in below:
+            below += [(child, its_level + 1) for child in listed.children]
+            if self._depth is None:
+                self._add_id(listed.id, 0)
+            elif its_level <= self._depth:
+                self._add_id(listed.id, its_level)
+
+    def _add_id(self, group_id: int, level: int) -> None:
+        if level < self._levels.get(group_id, level + 1):
+            self._levels[group_id] = level
+            if level == self.level:
+                self._ready.append(group_id)
+
+    def take(self) -> list[int]:
+        """Return the groups of this level that were not returned before."""
+        ready, self._ready = self._ready, []
+        return ready
+
+    def descend(self) -> None:
+        """Go on to the next level, if the groups of this one are all taken."""
+        below = [level for level in self._levels.values() if level > self.level]
+        if below and not self._ready:
+            self.level = min(below)
+            self._ready = [pk for pk, level in self._levels.items() if level == self.level]
+
+
+class Workers:
+    """Threads that ask for groups. A context manager: no request starts after its end."""
+
+    def __init__(self, ask: Callable[[int], Answer], number: int) -> None:
+        self._ask = ask
+        self._number = number
+        self._language = translation.get_language()
+        self._tasks: SimpleQueue[int | None] = SimpleQueue()
+        self._outcomes: SimpleQueue[tuple[int, Answer | BaseException]] = SimpleQueue()
+        self._waiting = 0
+        self._is_over = False
+        self._changed = threading.Condition()
+
+    def __enter__(self) -> Self:
+        try:
+            for _ in range(self._number):
+                threading.Thread(target=self._work, daemon=True).start()
+        except RuntimeError:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.withdraw()
+        for _ in range(self._number):
+            self._tasks.put(None)
+        with self._changed:
+            self._is_over = True
+            self._changed.notify_all()
+
+    def put(self, group_id: int) -> None:
+        self._tasks.put(group_id)
+
+    def get(self) -> tuple[int, Answer | BaseException]:
+        group_id, outcome = self._outcomes.get()
+        self._note_waiting(-_size(outcome))
+        return group_id, outcome
+
+    def arrived(self) -> Iterator[tuple[int, Answer | BaseException]]:
+        """Yield the outcomes that are there."""
+        return _drain(self._outcomes)
+
+    def withdraw(self) -> list[int]:
+        """Take back the groups that no thread has started with."""
+        return [group_id for group_id in _drain(self._tasks) if group_id]
+
+    def _work(self) -> None:
+        """Ask for groups until there are no more, or an error shows that all would fail."""
+        with translation.override(self._language):
+            while group_id := self._tasks.get():
+                try:
+                    outcome: Answer | BaseException = self._ask(group_id)
+                except BaseException as error:  # noqa: BLE001 - the crawl raises it
+                    outcome = error
+                self._note_waiting(_size(outcome))
+                self._outcomes.put((group_id, outcome))
+                if getattr(outcome, "is_fatal", False):
+                    return
+                with self._changed:
+                    self._changed.wait_for(lambda: self._is_over or self._waiting < MAX_WAITING)
+
+    def _note_waiting(self, groups: int) -> None:
+        with self._changed:
+            self._waiting += groups
+            self._changed.notify_all()
+
+
+class Breaker:
+    """Knows when the vendor has failed for too long."""
+
+    def __init__(self, max_failures: int) -> None:
+        self._max_failures = max_failures
+        self._failures = 0
+        self._answered_at = monotonic()
+
+    def note_answer(self) -> None:
+        self._failures = 0
+        self._answered_at = monotonic()
+
+    def note_failure(self, error: IletimerkeziError) -> bool:
+        """Return whether so many requests in a row failed that it may not be the groups' fault."""
+        if not isinstance(error, ServiceUnavailable):
+            self._failures = 0
+        elif not error.is_throttled:
+            self._failures += 1
+        if self._failures < self._max_failures:
+            return False
+        self._failures = 0
+        return True
+
+    def is_silent(self) -> bool:
+        """Has the vendor answered nothing for longer than we wait for it?"""
+        return monotonic() - self._answered_at > PATIENCE
+
+    @contextmanager
+    def suspended(self) -> Iterator[None]:
+        """Do not count the time of a block as silence."""
+        start = monotonic()
+        yield
+        self._answered_at += monotonic() - start
+
+
+def _size(outcome: Answer | BaseException) -> int:
+    """Count the groups that an outcome holds."""
+    if not isinstance(outcome, Answer):
+        return 1
+    groups = [outcome.group]
+    for group in groups:
+        groups += group.children
+    return len(groups)
+
+
+def _drain(queue: SimpleQueue[T]) -> Iterator[T]:
+    with suppress(Empty):
+        while True:
+            yield queue.get_nowait()

@@ -1,65 +1,135 @@
-"""Answers into the table. The only writer of the mirror."""
+"""Writes answers into the mirror: locks, loads rows, applies the rules and saves."""
 
 from __future__ import annotations
 
+import json
 import signal
 import threading
-from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from graphlib import TopologicalSorter
+from operator import attrgetter
+from types import FrameType
 
+from django.conf import settings
 from django.db import connections, router, transaction
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models import QuerySet
+from django.db.models.expressions import RawSQL
+from django.utils import timezone
 
+from ..api.parsing import Absence, Answer
 from ..models import Group, MirrorLock
-from .rules import Batch, Outcome
+from ..turkish import search_key, sort_key
+from . import bulk, rules
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from types import FrameType
+_TIMES = ("seen_at", "placed_at", "fetched_at", "listed_at", "denied_at", "missing_since")
+_COLUMNS = tuple(field.attname for field in Group._meta.concrete_fields if not field.primary_key)
+_columns = attrgetter(*_COLUMNS)
 
-    from django.db.backends.base.base import BaseDatabaseWrapper
-    from django.db.models import QuerySet
+# A group, and everything above it by the vendor's word or, where it said nothing, by ours.
+_WITH_ANCESTORS = """
+    WITH RECURSIVE loaded (id, parent_id) AS (
+        SELECT id, COALESCE(named_parent_id, parent_id) FROM {table} WHERE id IN ({numbers})
+        UNION
+        SELECT id, COALESCE(named_parent_id, parent_id) FROM {table} WHERE parent_id IN ({numbers})
+        UNION
+        SELECT above.id, COALESCE(above.named_parent_id, above.parent_id)
+        FROM {table} above JOIN loaded ON above.id = loaded.parent_id
+    )
+    SELECT id FROM loaded"""
 
-    from ..api.parsing import Absence, Answer
 
-__all__ = ["Outcome", "remove", "store"]
+def store(answers: Collection[Answer | Absence]) -> list[rules.Difference]:
+    """Write what answers say into the mirror, in one transaction, and return what changed.
 
-_SQLITE_PATIENCE = 60_000
-"""Milliseconds."""
-
-
-def store(answers: Iterable[Answer | Absence]) -> dict[int, Outcome]:
-    """Write what answers say into the mirror, in one transaction and few statements.
-
-    Returns what happened to each group that an answer mentions, and which others turned out to
-    be missing. Raises DatabaseError; then nothing is written.
+    Raises DatabaseError; then nothing is written.
     """
     using = router.db_for_write(Group)
     _drop_if_dead(connections[using])
-    with _put_off_interrupts(), _turn(using):
-        batch = Batch(using, answers)
-        batch.apply()
-        return batch.save()
+    with _interrupts_deferred(), _locked(using):
+        rows = _load(using, answers)
+        before = {pk: _columns(row) for pk, row in rows.items()}
+        changes = rules.apply(rows, answers)
+        for row in rows.values():
+            row.sort_key, row.search_key = sort_key(row.name), search_key(row.name)
+        _save(using, [row for row in rows.values() if _columns(row) != before.get(row.pk)])
+    return changes
 
 
 def remove(groups: QuerySet[Group]) -> None:
-    """Delete rows from the mirror; their subgroups become roots. The vendor is not told."""
+    """Delete groups from the mirror only. Their subgroups move to the top."""
     using = router.db_for_write(Group)
-    with _turn(using):
+    with _locked(using):
         groups.using(using).delete()
 
 
+def _load(using: str, answers: Iterable[Answer | Absence]) -> dict[int, Group]:
+    """Return every row that the rules need to apply the answers, by id."""
+    asked = {answer.asked_for for answer in answers}
+    mentioned = (rules.mentions(answer.group) for answer in answers if isinstance(answer, Answer))
+    ids: set[int | None] = set(asked.union(*mentioned))
+    rows: dict[int, Group] = {}
+    looked_up: set[int | None] = {None}
+    # One round is enough, except on MariaDB, which climbs at most 1,000 levels.
+    while ids:
+        rows |= {row.pk: row for row in _with_ancestors(using, ids, asked)}
+        looked_up |= ids
+        parents = {row.named_parent_id or row.parent_id for row in rows.values()}
+        ids = parents - rows.keys() - looked_up
+    _convert_times(rows.values(), timezone.make_aware)
+    return rows
+
+
+def _with_ancestors(
+    using: str, ids: Iterable[int | None], parents: Iterable[int]
+) -> QuerySet[Group]:
+    """Return groups by their ids, the subgroups of ``parents``, and what is above all of them."""
+    connection = connections[using]
+    statement = _WITH_ANCESTORS.format(
+        table=connection.ops.quote_name(Group._meta.db_table),
+        numbers=bulk.numbers_sql(connection),
+    )
+    numbers = [json.dumps(list(ids)), json.dumps(list(parents))]
+    return Group.objects.using(using).filter(pk__in=RawSQL(statement, numbers))  # noqa: S611 - constant text
+
+
+def _save(using: str, rows: list[Group]) -> None:
+    _convert_times(rows, timezone.make_naive)
+    if not connections[using].features.can_defer_constraint_checks:
+        rows = _parents_first(rows)
+    bulk.upsert(using, rows, _COLUMNS)
+
+
+def _parents_first(rows: Iterable[Group]) -> list[Group]:
+    by_id = {row.pk: row for row in rows}
+    order = TopologicalSorter({pk: (row.parent_id,) for pk, row in by_id.items()}).static_order()
+    return [by_id[pk] for pk in order if pk in by_id]
+
+
+def _convert_times(rows: Iterable[Group], convert: Callable[..., datetime]) -> None:
+    """Convert between the aware times of the rules and the local times of USE_TZ = False."""
+    if settings.USE_TZ:
+        return
+    for row in rows:
+        for name in _TIMES:
+            if moment := getattr(row, name):
+                setattr(row, name, convert(moment, timezone.get_default_timezone()))
+
+
 def _drop_if_dead(connection: BaseDatabaseWrapper) -> None:
-    """Let a connection be made anew that the server has closed, as while a vendor was slow."""
+    """Drop a connection that the server closed while we waited, so that Django reconnects."""
     is_idle = connection.connection is not None and not connection.in_atomic_block
     if is_idle and not connection.is_usable():
         connection.close()
 
 
 @contextmanager
-def _put_off_interrupts() -> Iterator[None]:
-    """Let Ctrl-C wait for the end: on the edge of a transaction Django does not recover from it.
+def _interrupts_deferred() -> Iterator[None]:
+    """Delay Ctrl-C to the end: Django cannot recover if it hits the edge of a transaction.
 
-    A second one does not wait.
+    A second Ctrl-C is not delayed.
     """
     usual = signal.getsignal(signal.SIGINT)
     is_main = threading.current_thread() is threading.main_thread()
@@ -83,13 +153,11 @@ def _put_off_interrupts() -> Iterator[None]:
 
 
 @contextmanager
-def _turn(using: str) -> Iterator[None]:
+def _locked(using: str) -> Iterator[None]:
     """Open a transaction in which no other writer of the mirror is at work."""
-    connection = connections[using]
-    patience = _sqlite_patience(connection) if connection.vendor == "sqlite" else nullcontext()
-    with patience, transaction.atomic(using):
-        # One statement: two, for a row that may not be there yet, end in a deadlock on MariaDB.
-        features = connection.features
+    with transaction.atomic(using):
+        # One statement: a SELECT and an INSERT of the missing row deadlock on MariaDB.
+        features = connections[using].features
         MirrorLock.objects.using(using).bulk_create(
             [MirrorLock()],
             update_conflicts=True,
@@ -97,16 +165,3 @@ def _turn(using: str) -> Iterator[None]:
             unique_fields=["pk"] if features.supports_update_conflicts_with_target else None,
         )
         yield
-
-
-@contextmanager
-def _sqlite_patience(connection: BaseDatabaseWrapper) -> Iterator[None]:
-    """Let SQLite wait for other writers longer than the five seconds that it is given else."""
-    connection.ensure_connection()
-    sqlite = connection.connection
-    (usual,) = sqlite.execute("PRAGMA busy_timeout").fetchone()
-    sqlite.execute(f"PRAGMA busy_timeout = {max(usual, _SQLITE_PATIENCE)}")
-    try:
-        yield
-    finally:
-        sqlite.execute(f"PRAGMA busy_timeout = {usual}")

@@ -15,7 +15,8 @@ os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "true"
 
 Open = Callable[..., Page]
 
-PATIENCE = 30_000  # Milliseconds that a loaded machine may take before a test gives up.
+PATIENCE = 30_000
+"""Milliseconds until a test gives up; a busy machine may need many of them."""
 expect.set_options(timeout=PATIENCE)
 
 
@@ -31,7 +32,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def open_page(browser: Browser, live_server: Any, transactional_db: None) -> Iterator[Open]:
-    """Open pages of the live server as a superuser; at the end there must be no complaint."""
+    """Open pages as a superuser. Messages on the console and dialogs fail the test."""
     contexts: list[BrowserContext] = []
     complaints: list[str] = []
 

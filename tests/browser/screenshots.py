@@ -1,4 +1,4 @@
-"""Takes the picture of the tree that the README shows: ``make screenshots``."""
+"""Take the screenshot for the README: ``make screenshots``."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tests' settings, with what a browser needs and a policy that forbids all inline code."""
+"""The settings of the tests, with static files, and a policy that forbids inline code."""
 
 from tests.settings import *  # noqa: F403 - a settings module
 

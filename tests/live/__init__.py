@@ -1,1 +1,1 @@
-"""Whether the vendor is as its documentation says: ``make test-live``, never in a normal run."""
+"""Checks the vendor against its documentation: ``make test-live``, never in a normal test run."""

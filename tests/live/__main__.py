@@ -1,4 +1,4 @@
-"""``python -m tests.live ID``: a line for each fact, without a name or a credential."""
+"""``python -m tests.live ID``: prints a line per fact, without names and credentials."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.conf import settings
 from urllib3.exceptions import HTTPError
 
 from django_iletimerkezi.api.base_url import base_url_flaw
-from django_iletimerkezi.api.parsing import read_id
+from django_iletimerkezi.api.parsing import parse_id
 
 from .probe import Fact, probe
 
@@ -25,9 +25,9 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
         return 0
     try:
         (text,) = arguments
-        group_id = read_id(text)
+        group_id = parse_id(text)
     except ValueError:
-        return _refuse("Which group? Give the id of one of yours: make test-live GROUP=5")
+        return _refuse("Give the id of one of your groups: make test-live GROUP=5")
     base_url = environ.get("ILETIMERKEZI_BASE_URL") or "https://api.iletimerkezi.com/v1/"
     if flaw := base_url_flaw(base_url):
         return _refuse(f"ILETIMERKEZI_BASE_URL {flaw}.")
@@ -35,8 +35,8 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     try:
         facts = probe(base_url, key, hash_, group_id)
     except (OSError, HTTPError, UnicodeError) as error:
-        # Its text may be long, and it holds the request.
-        return _refuse(f"The vendor was not reached: {type(error).__name__}.")
+        # The text of the error may be long, and it has the request.
+        return _refuse(f"Could not reach the vendor: {type(error).__name__}.")
     return _report(facts)
 
 

@@ -1,49 +1,38 @@
 from __future__ import annotations
 
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import Error as DatabaseRefusal
 from django.utils.translation import gettext as _
 
-from ...exceptions import IletimerkeziError
-from ...messages import describe_counts, describe_failure, describe_other
+from ...display import WHOLE_TREE
+from ...messages import describe_alias, describe_failure, describe_loss, describe_results
 from ...models import Group
-from ...services import fetch_group, get_client
-from ..terminal import read_ids, write_line
-from ..tree import first_levels, json_lines, text_lines
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
-
-    from ...api.client import IletimerkeziClient
-    from ...services import FetchResult
-
-
-_MOST_LINES = 200
-_PROGRESS_DELAY = 0.5
+from ...services import FetchResult, Progress, fetch_each
+from ..terminal import ProgressBar, parse_ids, write_line
+from ..trees import first_levels, json_lines, text_lines
 
 
 class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.description = _(
             "Fetch contact groups from iletimerkezi by their ids, mirror each with its direct "
-            "subgroups, and print what the mirror then holds. With -v 0 only errors are printed, "
-            "and JSON if that was asked for."
+            "subgroups, and print the mirrored trees. With -v 0, print only errors, and JSON if "
+            "--format json is given."
         )
         parser.add_argument(
-            "ids", metavar="ID", nargs="+", help=_("id of a group, as in the vendor's panel")
+            "ids", metavar="ID", nargs="+", help=_("group id, as shown in the vendor's panel")
         )
         parser.add_argument(
-            "--recursive", "-r", action="store_true", help=_("fetch everything below it as well")
+            "--recursive", "-r", action="store_true", help=_("also fetch everything below")
         )
         parser.add_argument(
             "--depth",
             metavar="N",
             type=int,
-            help=_("fetch that many levels below it; 0 is the group alone"),
+            help=_("also fetch N levels below; 0 fetches the group only"),
         )
         parser.add_argument(
             "--format",
@@ -54,95 +43,81 @@ class Command(BaseCommand):
         parser.add_argument(
             "--full",
             action="store_true",
-            help=_("print every group of a large tree, not only its first levels"),
+            help=_("print all groups of a large tree, not only its first levels"),
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        ids = read_ids(options["ids"])
+        ids = parse_ids(options["ids"])
         if options["depth"] is not None and options["depth"] < 0:
-            raise CommandError(_("Not a depth: %s. It is 0 or more.") % options["depth"])
+            raise CommandError(_("Invalid depth %s: must be 0 or more.") % options["depth"])
         self._options = options
-        self._failures: list[str] = []
+        self._is_quiet = options["verbosity"] == 0
+        self._bar = ProgressBar()
+        self._progress = Progress()
+        self._errors: list[str] = []
         try:
-            with get_client() as client:
-                self._fetch_each(ids, client)
+            self._fetch(ids)
         except ImproperlyConfigured as error:
             raise CommandError(str(error)) from None
-        except KeyboardInterrupt as error:
-            self._note_failures(getattr(error, "failures", {}))
-            if getattr(error, "__notes__", None):
-                said = _("Stopped. The last answers are not stored: run the same command again.")
-            else:
-                said = _(
-                    "Stopped. What was answered is stored: run the same command again to go on."
-                )
-            raise CommandError("\n".join([*self._failures, said]), returncode=130) from None
-        if self._failures:
-            raise CommandError("\n".join(self._failures))
-
-    @property
-    def _is_quiet(self) -> bool:
-        return bool(self._options["verbosity"] == 0)
-
-    def _fetch_each(self, ids: list[int], client: IletimerkeziClient) -> None:
-        """Fetch and print one group after the other."""
-        fetched = []
-        for group_id in ids:
-            try:
-                result = self._fetch(group_id, client)
-            except (IletimerkeziError, DatabaseRefusal) as error:
-                self._note_failures(getattr(error, "failures", {}) | {group_id: error})
-                continue
-            fetched.append(result.group)
-            self._note_failures(result.failures)
-            if not self._is_quiet:
-                self._warn_of_others(result.others)
-            if not self._is_quiet and self._options["format"] == "tree":
-                self._print_tree(result)
-        if self._options["format"] == "json":
-            self._print_json(fetched)
-
-    def _note_failures(self, failures: Mapping[int, Exception]) -> None:
-        self._failures += [describe_failure(pk, error) for pk, error in failures.items()]
-
-    def _fetch(self, group_id: int, client: IletimerkeziClient) -> FetchResult:
-        with self._progress() as report:
-            return fetch_group(
-                group_id,
-                recursive=self._options["recursive"],
-                depth=self._options["depth"],
-                client=client,
-                report=report,
+        except KeyboardInterrupt:
+            self._bar.close()
+            self._note_errors(self._progress)
+            self._errors.append(
+                _("Stopped.")
+                if self._progress.unstored
+                else _("Stopped. All answers are stored. Run the command again to fetch the rest.")
             )
+            raise CommandError("\n".join(self._errors), returncode=130) from None
+        if self._errors:
+            raise CommandError("\n".join(self._errors))
 
-    @contextmanager
-    def _progress(self) -> Iterator[Callable[[int, int], None] | None]:
-        """Show a progress bar on a terminal, from the first report on."""
-        if self._is_quiet or not self.stderr.isatty():
-            yield None
+    def _fetch(self, ids: list[int]) -> None:
+        left, groups = dict.fromkeys(ids), []
+        for fetched in fetch_each(
+            ids,
+            recursive=self._options["recursive"],
+            depth=self._options["depth"],
+            report=self._report,
+        ):
+            self._bar.close()
+            del left[fetched.group_id]
+            self._note_errors(fetched.progress)
+            self._progress = Progress()
+            if isinstance(fetched.outcome, FetchResult):
+                groups.append(fetched.outcome.group)
+                self._print(fetched.outcome)
+            else:
+                self._errors.append(describe_failure(fetched.group_id, fetched.outcome))
+        if left:
+            self._errors.append(_("Not fetched: %s.") % ", ".join(map(str, left)))
+        if self._options["format"] == "json":
+            self._print_json(groups)
+
+    def _report(self, progress: Progress) -> None:
+        self._progress = progress
+        if self.stderr.isatty() and not self._is_quiet:
+            self._bar.update(progress)
+
+    def _note_errors(self, progress: Progress) -> None:
+        self._errors += [describe_failure(pk, error) for pk, error in progress.failures.items()]
+        if progress.unstored:
+            self._errors.append(describe_loss(progress.unstored))
+
+    def _print(self, result: FetchResult) -> None:
+        if self._is_quiet:
             return
-        # Not at the top: only a terminal needs it.
-        from tqdm import tqdm  # noqa: PLC0415 - said above
+        for asked_for, returned in result.aliases.items():
+            self.stderr.write(self.style.WARNING(describe_alias(asked_for, returned)))
+        if self._options["format"] == "tree":
+            for line in self._text_lines(result.group):
+                write_line(self.stdout, line)
+            write_line(self.stdout, describe_results([result]))
 
-        with tqdm(unit=_("groups"), delay=_PROGRESS_DELAY, leave=False) as bar:
-
-            def report(done: int, known: int) -> None:
-                bar.total = known
-                bar.update(done - bar.n)
-
-            yield report
-
-    def _warn_of_others(self, others: Mapping[int, int]) -> None:
-        for asked_for, answered in others.items():
-            self.stderr.write(self.style.WARNING(describe_other(asked_for, answered)))
-
-    def _print_tree(self, result: FetchResult) -> None:
-        rows, hidden = first_levels(result.group, _MOST_LINES)
+    def _text_lines(self, root: Group) -> Iterable[str]:
+        rows, hidden = first_levels(root, WHOLE_TREE)
         if hidden and self._options["full"]:
-            rows, hidden = list(_subtree(result.group)), {}
-        for line in text_lines(rows, result.group.pk, hidden):
-            write_line(self.stdout, line)
-        write_line(self.stdout, describe_counts(_("Group %s") % result.group.pk, [result]))
+            return text_lines(_subtree(root), root.pk)
+        return text_lines(rows, root.pk, hidden)
 
     def _print_json(self, groups: list[Group]) -> None:
         trees = ("\n".join(json_lines(_subtree(group), group.pk)) for group in groups)

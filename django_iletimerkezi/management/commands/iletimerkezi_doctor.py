@@ -1,28 +1,25 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from ...display import visible
-from ...doctor import examine
-from ..terminal import read_ids, write_line
-
-if TYPE_CHECKING:
-    from ...doctor import Finding
+from ...doctor import Finding, examine
+from ..terminal import parse_ids, write_line
 
 
 class Command(BaseCommand):
-    # What they would find is among what is printed, and must not end the command before.
+    # They are among the checks that it prints, and must not stop it before.
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.description = _(
-            "Check one after the other what a fetch from iletimerkezi needs: settings, network, "
-            "credentials and tables. For each no it says what to try next. With -v 0 only those "
-            "are printed."
+            "Check everything that a fetch from iletimerkezi needs: settings, network, "
+            "credentials and tables. Suggests a fix for each failure. With -v 0, print only "
+            "failures."
         )
         parser.add_argument(
             "id",
@@ -33,12 +30,12 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        (group_id,) = read_ids([options["id"]])
+        (group_id,) = parse_ids([options["id"]])
         failed = 0
         try:
             for finding in examine(group_id):
-                failed += finding.verdict == "no"
-                if finding.verdict == "no" or options["verbosity"] > 0:
+                failed += finding.verdict == "failed"
+                if finding.verdict == "failed" or options["verbosity"] > 0:
                     self._print(finding)
         except KeyboardInterrupt:
             raise CommandError(_("Stopped."), returncode=130) from None
@@ -46,8 +43,9 @@ class Command(BaseCommand):
             raise CommandError(ngettext("%s check failed.", "%s checks failed.", failed) % failed)
 
     def _print(self, finding: Finding) -> None:
-        words = {"ok": _("ok"), "no": _("no"), "not tried": _("not tried")}
-        styles = {"ok": self.style.SUCCESS, "no": self.style.ERROR, "not tried": self.style.WARNING}
+        words = {"ok": _("ok"), "failed": _("FAIL"), "not tried": _("not tried")}
+        styles = {"ok": self.style.SUCCESS, "failed": self.style.ERROR}
+        style = styles.get(finding.verdict, self.style.WARNING)
         word = words[finding.verdict].ljust(max(map(len, words.values())))
-        line = visible(": ".join(filter(None, (finding.name, finding.said))))
-        write_line(self.stdout, f"{styles[finding.verdict](word)}  {line}")
+        line = visible(": ".join(filter(None, (finding.name, finding.text))))
+        write_line(self.stdout, f"{style(word)}  {line}")

@@ -1,31 +1,29 @@
-/* The tree of contact groups: opens and closes rows, loads a level at a time, and takes keys as
-   the treegrid pattern of the ARIA Authoring Practices says. Without it toggles are plain links. */
+/* The tree of contact groups: opens and closes rows, loads a level at a time, and handles keys as
+   the treegrid pattern of the ARIA Authoring Practices says. Without it, toggles are plain links. */
 "use strict";
 {
-    const MOST_ROWS = 900; // Django takes a thousand fields in a form.
-    const ROWS_AT_ONCE = 400;
-    const PARENTS_AT_ONCE = 50;
-    const LEVEL = 100;
-    const TWO_CLICKS = 5000; // Milliseconds.
-    const NUMBERED = 10; // From this level on all are indented the same.
+    const NUMBERED_FROM = 10; // Deeper levels are indented alike, so they show their number.
 
-    const boxes = [];
     let table;
     let body;
-    let stateKey;
-    /* By id of what was opened how many hundreds of its subgroups are shown, or were when the page
-       was left; less than 0 where it has been closed since. */
-    let pages = {};
+    let storageKey;
+    const opened = new Set(); // Ids of the rows that the user opened,
+    const closed = new Set(); // closed,
+    const pages = new Map(); // and how many pages of their subgroups are loaded.
+    const boxes = []; // The checkboxes that Django's actions.js knows.
 
     const rows = () => Array.from(body.rows);
     const shown = () => rows().filter((row) => !row.hidden);
     const level = (row) => Number(row.dataset.level);
-    const inside = (row) => Number(row.dataset.inside || 0);
+    const subgroups = (row) => Number(row.dataset.subgroups || 0);
     const isOpen = (row) => "open" in row.dataset;
     const isBusy = (row) => row.hasAttribute("aria-busy");
-    const moreOf = (id) => body.querySelector(`tr[data-start][data-parent="${id}"]`);
     const rowOf = (id) => body.querySelector(`tr[data-id="${id}"]`);
-    const hasBelow = (row) =>
+    const moreOf = (id) => body.querySelector(`tr[data-start][data-parent="${id}"]`);
+    const toggleOf = (row) => row.querySelector(".iletimerkezi-toggle");
+    const controls = (row) => Array.from(row.querySelectorAll("a, input"));
+    const pageSize = () => Number(table.dataset.pageSize);
+    const isLoaded = (row) =>
         row.nextElementSibling !== null && level(row.nextElementSibling) > level(row);
     const parentOf = (row) => {
         let above = row.previousElementSibling;
@@ -34,35 +32,27 @@
         }
         return above;
     };
-    const controls = (row) => Array.from(row.querySelectorAll("a, input"));
 
-    // Loading.
+    // Loading
 
-    function request(query) {
-        return new Promise((resolve, reject) => {
-            const call = new XMLHttpRequest();
-            call.open("GET", table.dataset.rowsUrl + query);
-            call.responseType = "document";
-            call.onload = () => {
-                const page = call.response;
-                const isOurs = call.status === 200 && page && !page.querySelector("#content");
-                (isOurs ? resolve : reject)(isOurs && Array.from(page.querySelectorAll("tr")));
-            };
-            call.onerror = reject;
-            call.send();
-        });
+    async function request(query) {
+        const response = await fetch(table.dataset.subgroupsUrl + query);
+        const page = new DOMParser().parseFromString(await response.text(), "text/html");
+        if (!response.ok || !page.querySelector("[data-iletimerkezi-subgroups]")) {
+            throw new Error("Not our answer: a login page, for example.");
+        }
+        return Array.from(page.querySelectorAll("tr"));
     }
 
     function insert(loaded) {
         for (const given of loaded) {
-            const parent = rowOf(given.dataset.parent);
-            const isThere = given.dataset.id
-                ? rowOf(given.dataset.id) // Only a loop leads to a group twice.
-                : moreOf(given.dataset.parent);
-            if (isThere) {
+            const { id, parent: parentId } = given.dataset;
+            // Only a loop leads to the same group twice.
+            if (id ? rowOf(id) : moreOf(parentId)) {
                 continue;
             }
             const row = document.importNode(given, true);
+            const parent = rowOf(parentId);
             row.dataset.level = parent ? level(parent) + 1 : 0;
             let before = parent ? parent.nextElementSibling : null;
             while (before && level(before) > level(parent)) {
@@ -73,35 +63,31 @@
         }
     }
 
-    /* What does not fit into one answer is asked for again. */
     async function load(parents) {
         parents.forEach((row) => row.setAttribute("aria-busy", "true"));
         try {
             let left = parents;
             while (left.length) {
-                const asked = left.slice(0, PARENTS_AT_ONCE);
-                const query = asked.map((row) => `parent=${row.dataset.id}`).join("&");
-                const loaded = await request(query);
+                const batch = left.slice(0, pageSize());
+                const loaded = await request(batch.map((row) => row.dataset.id).join("&_from="));
                 insert(loaded);
+                // The server leaves out parents that no longer fit into its answer.
                 const answered = new Set(loaded.map((row) => row.dataset.parent));
-                left = left.filter((row) => {
-                    return answered.size
-                        ? !answered.has(row.dataset.id)
-                        : !asked.includes(row);
-                });
+                left = left.filter((row) =>
+                    answered.size ? !answered.has(row.dataset.id) : !batch.includes(row));
             }
         } finally {
             parents.forEach((row) => row.removeAttribute("aria-busy"));
         }
-        parents.filter((row) => inside(row) && !hasBelow(row)).forEach(makeLeaf);
+        parents.filter((row) => !isLoaded(row)).forEach(makeLeaf);
     }
 
-    /* Of a row in a loop, or one whose subgroups have gone meanwhile. */
+    /* The row is part of a loop, or its subgroups no longer exist. */
     function makeLeaf(row) {
-        const toggle = row.querySelector(".iletimerkezi-toggle");
+        const toggle = toggleOf(row);
         const hadFocus = toggle === document.activeElement;
         toggle.remove();
-        delete row.dataset.inside;
+        delete row.dataset.subgroups;
         row.removeAttribute("aria-expanded");
         if (hadFocus) {
             focus(row);
@@ -109,96 +95,107 @@
     }
 
     async function loadMore(more) {
-        const id = more.dataset.parent;
+        const { parent, start } = more.dataset;
         const before = more.previousElementSibling;
         more.setAttribute("aria-busy", "true");
         let loaded;
         try {
-            loaded = await request(`parent=${id}&start=${more.dataset.start}`);
+            loaded = await request(`${parent}&_start=${start}`);
         } finally {
             more.removeAttribute("aria-busy");
         }
         more.remove();
         insert(loaded);
-        pages[id] = Math.max(pages[id] || 1, more.dataset.start / LEVEL + 1);
+        pages.set(parent, Math.max(pages.get(parent) || 1, start / pageSize() + 1));
         refresh();
         return before.nextElementSibling || before;
     }
 
-    // What is open.
+    // Opening and closing
 
     function mark(row, open) {
         row.toggleAttribute("data-open", open);
         row.setAttribute("aria-expanded", open);
-        row.querySelector(".iletimerkezi-toggle").setAttribute("aria-expanded", open);
+        toggleOf(row).setAttribute("aria-expanded", open);
     }
 
-    async function setOpen(row, open) {
-        if (open && !hasBelow(row)) {
-            await load([row]);
+    function setOpen(row, open) {
+        mark(row, open);
+        (open ? opened : closed).add(row.dataset.id);
+        (open ? closed : opened).delete(row.dataset.id);
+    }
+
+    async function toggle(row) {
+        if (isBusy(row)) {
+            return;
         }
-        if (inside(row)) {
-            mark(row, open);
-            note(row, open);
+        const open = !isOpen(row);
+        try {
+            if (open && !isLoaded(row)) {
+                await load([row]);
+            }
+        } catch {
+            window.location = toggleOf(row).href;
+            return;
+        }
+        if (subgroups(row)) {
+            setOpen(row, open);
         }
         refresh();
     }
 
-    function note(row, open) {
-        const number = Math.abs(pages[row.dataset.id] || 1);
-        pages[row.dataset.id] = open ? number : -number;
+    async function showMore(more) {
+        if (isBusy(more)) {
+            return;
+        }
+        try {
+            focus(await loadMore(more));
+        } catch {
+            window.location = more.querySelector("[data-more]").href;
+        }
+    }
+
+    /* Return the rows to open next, as many as the page has room for. */
+    function openable() {
+        let room = table.dataset.maxRows - body.rows.length;
+        const found = [];
+        for (const row of shown().filter((row) => subgroups(row) && !isOpen(row))) {
+            const size = isLoaded(row) ? 0 : Math.min(subgroups(row), pageSize() + 1);
+            if (size <= room) {
+                found.push(row);
+                room -= size;
+            }
+        }
+        return found;
     }
 
     async function expandAll() {
-        for (;;) {
-            const closed = shown().filter((row) => inside(row) && !isOpen(row));
-            const batch = [];
-            let room = Math.min(ROWS_AT_ONCE, MOST_ROWS - body.rows.length);
-            for (const row of closed) {
-                const size = hasBelow(row) ? 0 : Math.min(inside(row), LEVEL);
-                if (size <= room && batch.length < PARENTS_AT_ONCE) {
-                    batch.push(row);
-                    room -= size;
-                }
-            }
-            const empty = batch.filter((row) => !hasBelow(row));
-            if (empty.length) {
-                await load(empty);
-            }
-            for (const row of batch.filter(inside)) {
-                mark(row, true);
-                note(row, true);
-            }
+        for (let found = openable(); found.length; found = openable()) {
+            await load(found.filter((row) => !isLoaded(row)));
+            found.filter(subgroups).forEach((row) => setOpen(row, true));
             refresh();
-            if (!batch.length) {
-                const isLeft = shown().some((row) => inside(row) && !isOpen(row));
-                const notice = document.querySelector("[data-notice]");
-                notice.textContent = isLeft ? notice.dataset.notice : "";
-                return;
-            }
         }
+        const isFull = shown().some((row) => subgroups(row) && !isOpen(row));
+        const notice = document.querySelector("[data-notice]");
+        notice.textContent = isFull ? notice.dataset.notice : "";
     }
 
     function collapseAll() {
-        for (const id of Object.keys(pages)) {
-            pages[id] = -Math.abs(pages[id]);
-        }
-        for (const row of rows().filter(isOpen)) {
-            mark(row, false);
-            note(row, false);
-        }
+        opened.forEach((id) => closed.add(id));
+        opened.clear();
+        rows().filter(isOpen).forEach((row) => setOpen(row, false));
         document.querySelector("[data-notice]").textContent = "";
         refresh();
     }
 
-    /* Hide what is below closed rows, and let what is hidden not be selected. */
+    /* Hide what is below closed rows. What is hidden cannot be selected. */
     function refresh() {
         let closedAt = Infinity;
         boxes.length = 0;
         for (const row of body.rows) {
             row.hidden = level(row) > closedAt;
             if (!row.hidden) {
-                closedAt = inside(row) && !isOpen(row) ? level(row) : Infinity;
+                closedAt = subgroups(row) && !isOpen(row) ? level(row) : Infinity;
             }
             const box = row.querySelector(".action-select");
             if (box && row.hidden) {
@@ -215,32 +212,47 @@
         const counter = document.querySelector(".action-counter");
         if (counter && counter.textContent) {
             counter.dataset.actionsIcnt = boxes.length;
-            window.dispatchEvent(new Event("pageshow")); // Django's actions.js counts anew.
+            window.dispatchEvent(new Event("pageshow")); // Makes Django's actions.js count again.
         }
+        save(storageKey, { opened: [...opened], closed: [...closed], pages: [...pages] });
+    }
+
+    // Coming back to the page
+
+    function save(key, value) {
         try {
-            sessionStorage.setItem(stateKey, JSON.stringify(pages));
+            sessionStorage.setItem(key, JSON.stringify(value));
         } catch {
-            // Without storage the state lasts as long as the page.
+            // Without storage, the state is lost with the page.
         }
     }
 
-    /* Open again, from the top down, what was open when the page was left. */
-    async function restore() {
-        const isWanted = (row) => pages[row.dataset.id] > 0;
-        for (const row of rows().filter(isOpen)) {
-            if (pages[row.dataset.id] < 0) {
-                mark(row, false);
-            }
+    function saved(key, otherwise) {
+        try {
+            return JSON.parse(sessionStorage.getItem(key)) || otherwise;
+        } catch {
+            return otherwise;
         }
+    }
+
+    /* Restore what was open when the page was left, from the top down. */
+    async function restore() {
+        const state = saved(storageKey, { opened: [], closed: [], pages: [] });
+        state.opened.forEach((id) => opened.add(id));
+        state.closed.forEach((id) => closed.add(id));
+        state.pages.forEach(([id, number]) => pages.set(id, number));
+        rows().filter((row) => isOpen(row) && closed.has(row.dataset.id))
+            .forEach((row) => mark(row, false));
         refresh();
         for (;;) {
-            const closed = rows().filter((row) => isWanted(row) && inside(row) && !isOpen(row));
-            const more = rows().find((row) => {
-                return row.dataset.start / LEVEL < pages[row.dataset.parent];
-            });
-            if (closed.length) {
-                await load(closed.filter((row) => !hasBelow(row)));
-                closed.filter(inside).filter(isWanted).forEach((row) => mark(row, true));
+            const next = rows().filter((row) =>
+                opened.has(row.dataset.id) && subgroups(row) && !isOpen(row));
+            const more = rows().find((row) =>
+                row.dataset.start / pageSize() < pages.get(row.dataset.parent));
+            if (next.length) {
+                await load(next.filter((row) => !isLoaded(row)));
+                next.filter((row) => subgroups(row) && opened.has(row.dataset.id))
+                    .forEach((row) => mark(row, true));
             } else if (more) {
                 await loadMore(more);
             } else {
@@ -250,9 +262,18 @@
         }
     }
 
-    // Keys and clicks.
+    /* The browser tried it before the rows were there. */
+    function scrollBack() {
+        const top = saved(`${storageKey} scrolled`, 0);
+        const isNew = performance.getEntriesByType("navigation")[0].type === "navigate";
+        if (!isNew && top > scrollY) {
+            scrollTo(scrollX, top);
+        }
+    }
 
-    /* One row at a time can be reached with Tab, and what is in it. */
+    // Keys and clicks
+
+    /* Tab reaches one row at a time, and what is in it. */
     function activate(row) {
         const current = body.querySelector('tr[tabindex="0"]');
         if (current && current !== row) {
@@ -278,35 +299,17 @@
         if (names) {
             row.setAttribute("aria-labelledby", names);
         }
-        if (level(row) >= NUMBERED) {
+        if (level(row) >= NUMBERED_FROM) {
             header.dataset.number = level(row) + 1;
         }
         row.setAttribute("role", "row");
         row.setAttribute("aria-level", level(row) + 1);
         row.tabIndex = -1;
         controls(row).forEach((control) => { control.tabIndex = -1; });
-        if (inside(row)) {
-            row.querySelector(".iletimerkezi-toggle").setAttribute("role", "button");
+        if (subgroups(row)) {
+            toggleOf(row).setAttribute("role", "button");
             mark(row, isOpen(row));
         }
-    }
-
-    function toggle(row) {
-        if (isBusy(row)) {
-            return;
-        }
-        setOpen(row, !isOpen(row)).catch(() => {
-            window.location = row.querySelector(".iletimerkezi-toggle").href;
-        });
-    }
-
-    function more(row) {
-        if (isBusy(row)) {
-            return;
-        }
-        loadMore(row).then(focus).catch(() => {
-            window.location = row.querySelector("[data-more]").href;
-        });
     }
 
     function click(event) {
@@ -320,7 +323,7 @@
             toggle(row);
         } else if (link.matches("[data-more]")) {
             event.preventDefault();
-            more(row);
+            showMore(row);
         } else if (link.dataset.popupOpener && window.opener) {
             event.preventDefault();
             event.stopImmediatePropagation();
@@ -336,29 +339,31 @@
         }
     }
 
+    function moveForward(row, isRow) {
+        if (isRow && subgroups(row) && !isOpen(row)) {
+            toggle(row);
+        } else {
+            moveInside(row, 1);
+        }
+    }
+
+    function moveBack(row, isRow) {
+        if (!isRow) {
+            moveInside(row, -1);
+        } else if (subgroups(row) && isOpen(row)) {
+            toggle(row);
+        } else {
+            focus(parentOf(row));
+        }
+    }
+
     const KEYS = {
         ArrowDown: (row) => { const all = shown(); focus(all[all.indexOf(row) + 1]); },
         ArrowUp: (row) => { const all = shown(); focus(all[all.indexOf(row) - 1]); },
         Home: () => focus(shown()[0]),
         End: () => focus(shown().at(-1)),
     };
-    const FORWARD = (row, isRow) => {
-        if (isRow && inside(row) && !isOpen(row)) {
-            toggle(row);
-        } else {
-            moveInside(row, 1);
-        }
-    };
-    const BACK = (row, isRow) => {
-        if (!isRow) {
-            moveInside(row, -1);
-        } else if (inside(row) && isOpen(row)) {
-            toggle(row);
-        } else {
-            focus(parentOf(row));
-        }
-    };
-    const ON_ROW = {
+    const KEYS_ON_ROW = {
         Enter: (row) => row.querySelector("a[id], [data-more]").click(),
         " ": (row) => { const box = row.querySelector("input"); if (box) { box.click(); } },
     };
@@ -371,11 +376,12 @@
         const isRow = event.target === row;
         const isRtl = getComputedStyle(table).direction === "rtl";
         const sideways = {
-            ArrowRight: isRtl ? BACK : FORWARD,
-            ArrowLeft: isRtl ? FORWARD : BACK,
+            ArrowRight: isRtl ? moveBack : moveForward,
+            ArrowLeft: isRtl ? moveForward : moveBack,
         };
-        const act = KEYS[event.key] || sideways[event.key] || (isRow && ON_ROW[event.key])
-            || (event.key === " " && event.target.matches(".iletimerkezi-toggle") && toggle);
+        const isOnToggle = event.target.matches(".iletimerkezi-toggle");
+        const act = KEYS[event.key] || sideways[event.key] || (isRow && KEYS_ON_ROW[event.key])
+            || (isOnToggle && event.key === " " && toggle);
         if (act) {
             event.preventDefault();
             act(row, isRow);
@@ -383,18 +389,13 @@
     }
 
     function start() {
-        table = document.querySelector("table.iletimerkezi-tree[data-rows-url]");
+        table = document.querySelector("table.iletimerkezi-tree[data-subgroups-url]");
         if (!table) {
             return;
         }
         body = table.tBodies[0];
-        stateKey = `iletimerkezi ${location.pathname}${location.search}`;
+        storageKey = `iletimerkezi ${location.pathname}${location.search}`;
         table.setAttribute("role", "treegrid");
-        try {
-            pages = JSON.parse(sessionStorage.getItem(stateKey)) || {};
-        } catch {
-            pages = {};
-        }
         rows().forEach(prepare);
         table.addEventListener("click", click);
         table.addEventListener("keydown", press);
@@ -404,49 +405,34 @@
             if (expand.hasAttribute("aria-disabled")) {
                 return;
             }
-            expand.setAttribute("aria-disabled", "true"); // Disabled it would lose the focus.
+            expand.setAttribute("aria-disabled", "true"); // "disabled" would lose the focus.
             expandAll().catch(() => location.reload())
                 .finally(() => expand.removeAttribute("aria-disabled"));
         });
         document.querySelector("[data-collapse]").addEventListener("click", collapseAll);
         expand.parentElement.hidden = false;
-        window.addEventListener("pagehide", () => {
-            try {
-                sessionStorage.setItem(`${stateKey} scrolled`, scrollY);
-            } catch {
-                // As in refresh.
-            }
-        });
+        window.addEventListener("pagehide", () => save(`${storageKey} scrolled`, scrollY));
         restore().then(scrollBack).catch(refresh);
     }
 
-    /* The browser has tried it before the rows were there. */
-    function scrollBack() {
-        const left = sessionStorage.getItem(`${stateKey} scrolled`);
-        const isNew = performance.getEntriesByType("navigation")[0].type === "navigate";
-        if (!isNew && left > scrollY) {
-            scrollTo(scrollX, left);
-        }
-    }
-
-    /* Two clicks would fetch twice. Who stops a page may send its form again a little later. */
+    /* A double click must not fetch twice. Five seconds later the user has stopped the page and
+       may send the form again. */
     let sent = new WeakMap();
 
     function sendOnce(event) {
-        if (event.timeStamp - sent.get(event.target) < TWO_CLICKS) {
+        if (event.timeStamp - sent.get(event.target) < 5000) {
             event.preventDefault();
         } else if (event.target.method === "post" && !event.defaultPrevented) {
             sent.set(event.target, event.timeStamp);
         }
     }
 
-    // Rows that are loaded later can be selected like others: Django's actions.js is given a list
-    // that grows with them.
-    const usual = window.Actions;
-    if (usual) {
+    // Django's actions.js gets a list of checkboxes that grows with the loaded rows.
+    const djangoActions = window.Actions;
+    if (djangoActions) {
         window.Actions = (given, options) => {
             boxes.splice(0, Infinity, ...given);
-            usual(boxes, options);
+            djangoActions(boxes, options);
         };
     }
     document.addEventListener("DOMContentLoaded", start);

@@ -1,4 +1,4 @@
-"""Texts in Django's templates for Babel, which does not know their language."""
+"""Lets Babel extract the marked texts of Django templates."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from django.utils.translation.template import templatize
 def extract_templates(
     file: IO[bytes], keywords: Any, comment_tags: Any, options: Any
 ) -> Generator[Any]:
-    """Yield what Babel's extractors do; Django turns the template into calls of gettext."""
+    """Yield the texts of a template as Babel's own extractors do."""
     calls = templatize(file.read().decode())
-    # What stands around the calls is of no interest, and its indentation would be a fault.
+    # Django leaves the indentation of the template, which would be a syntax error in Python.
     code = re.sub(r"^[ \t]+", "", calls, flags=re.MULTILINE)
     yield from extract_python(BytesIO(code.encode()), keywords, comment_tags, options)

@@ -1,4 +1,4 @@
-"""The migrations by the version that brings them, with hashes: ``make freeze-migrations``."""
+"""Hashes of the migrations by release. ``make freeze-migrations`` writes them."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ Entries = dict[str, dict[str, str]]
 
 
 class Refused(Exception):
-    """What was released would change."""
+    """A released migration would change."""
 
 
 def hashes() -> dict[str, str]:
-    """Return, by name and in order, the SHA-256 of each migration, whatever the line ends."""
+    """Return the SHA-256 of each migration by name, in order. Line endings do not matter."""
     return {
         path.stem: hashlib.sha256(path.read_text(encoding="utf-8").encode()).hexdigest()
         for path in sorted(FOLDER.glob("[0-9]*.py"))
@@ -32,7 +32,7 @@ def hashes() -> dict[str, str]:
 
 
 def frozen() -> Entries:
-    """Return what ``released_migrations.json`` holds."""
+    """Return the entries of ``released_migrations.json``."""
     entries: Entries = json.loads(FROZEN.read_text(encoding="utf-8"))
     return entries
 
@@ -44,22 +44,21 @@ def versions() -> dict[str, str]:
 
 
 def freeze(versions: Mapping[str, str], entries: Entries, found: Mapping[str, str]) -> Entries:
-    """Return the entries anew: those of releases as they are, all else under the newest version.
+    """Return updated entries: those of releases stay, the newest version gets all other migrations.
 
-    Raises:
-        Refused: a migration of a release was edited or is gone, the entry of a release is
-            missing, or there is a new migration and no version yet to bring it.
+    Raises Refused if a released migration was edited or deleted, if the entry of a release is
+    missing, or if the newest version is released and there is a new migration.
     """
     kept: Entries = {}
     for version in (version for version, day in versions.items() if day != UNRELEASED):
         if version not in entries:
-            raise Refused(f"{version} is released, and its entry is missing: restore it.")
+            raise Refused(f"The entry of release {version} is missing: restore it.")
         kept[version] = entries[version]
         for name, content in entries[version].items():
             if found.get(name) != content:
                 raise Refused(
-                    f"{name} was released in {version} and may not change: restore it. "
-                    "Only a newer migration can mend it."
+                    f"{name} was released in {version} and must not change: restore it, "
+                    "and add a new migration instead."
                 )
     released = {name for names in kept.values() for name in names}
     rest = {name: content for name, content in found.items() if name not in released}
@@ -67,7 +66,10 @@ def freeze(versions: Mapping[str, str], entries: Entries, found: Mapping[str, st
     if newest not in kept:
         return kept | {newest: rest}
     if rest:
-        raise Refused(f"{newest} is released without {', '.join(rest)}: open the next heading.")
+        raise Refused(
+            f"{newest} is released without {', '.join(rest)}: "
+            "add the next version to CHANGELOG.md first."
+        )
     return kept
 
 
@@ -75,7 +77,7 @@ def main() -> None:
     try:
         entries = freeze(versions(), frozen(), hashes())
     except Refused as refusal:
-        sys.exit(f"Nothing is written. {refusal}")
+        sys.exit(f"Nothing was written. {refusal}")
     FROZEN.write_text(json.dumps(entries, indent=4) + "\n", encoding="utf-8")
 
 

@@ -1,0 +1,127 @@
+"""The filters of the list of groups, and which lookups a query string may use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin
+from django.contrib.admin.widgets import url_params_from_lookup_dict
+from django.core.exceptions import FieldDoesNotExist
+from django.db.models import ForeignKey, IntegerField, Q, QuerySet
+from django.db.models.options import Options
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from ..api.parsing import MAX_ID
+from ..models import Group
+
+if TYPE_CHECKING:
+    from django.utils.functional import _StrPromise
+
+_BOUNDED = {
+    *("", "exact", "iexact", "in", "isnull", "gt", "gte", "lt", "lte"),
+    *("contains", "icontains", "startswith", "istartswith"),
+}
+"""Lookups that read each row at most once, and that no value turns into a database error."""
+
+
+def is_allowed(lookup: str, value: str, options: Options[Any], declared: Iterable[str]) -> bool:
+    """May a query string have this lookup?
+
+    Allowed are lookups that take a bounded time, those on fields that the host ``declared``, and
+    its ``limit_choices_to``. Django refuses what names no field, later.
+    """
+    field, suffix = _split(lookup, options)
+    if field is None or (field.concrete and suffix in _BOUNDED):
+        return True
+    # Of these lookups, the database rejects some values with an error.
+    is_safe = not lookup.endswith(("__regex", "__iregex", "__range"))
+    is_declared = f"{lookup}__".startswith(tuple(f"{name}__" for name in declared))
+    limits = (limit() if callable(limit) else limit for limit in options.related_fkey_lookups)
+    return (is_safe and is_declared) or any(
+        (lookup, value) in url_params_from_lookup_dict(limit).items() for limit in limits
+    )
+
+
+def is_valid(lookup: str, value: str, options: Options[Any]) -> bool:
+    """Can the database compare with this value?"""
+    field, suffix = _split(lookup, options)
+    is_number = isinstance(field, IntegerField | ForeignKey)
+    if not is_number or suffix == "isnull" or suffix not in _BOUNDED:
+        return "\0" not in value
+    return all(_is_number(part) for part in value.split(","))
+
+
+def _is_number(text: str) -> bool:
+    digits = text.removeprefix("-")
+    return digits.isascii() and digits.isdigit() and len(digits) < 20 and int(digits) <= MAX_ID
+
+
+def _split(lookup: str, options: Options[Any]) -> tuple[Any, str]:
+    """Split a lookup into a field of the model, if it starts with one, and what follows."""
+    name, _separator, suffix = lookup.partition("__")
+    if name == "parent":
+        suffix = suffix.removeprefix("id").removeprefix("pk").removeprefix("__")
+    try:
+        return options.pk if name == "pk" else options.get_field(name), suffix
+    except FieldDoesNotExist:
+        return None, suffix
+
+
+class _Filter(admin.SimpleListFilter):
+    """Offers the options of a subclass: by value, their texts and conditions."""
+
+    def options(self, everything: QuerySet[Group]) -> dict[str, tuple[_StrPromise, Q]]:
+        raise NotImplementedError
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, _StrPromise]]:
+        self._options = self.options(model_admin.get_queryset(request))
+        return [(value, text) for value, (text, _condition) in self._options.items()]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Group]) -> QuerySet[Group]:
+        _text, condition = self._options.get(self.value() or "", ("", Q()))
+        return queryset.filter(condition) if condition else queryset
+
+
+class PresenceFilter(_Filter):
+    title = _("presence")
+    parameter_name = "presence"
+
+    def options(self, everything: QuerySet[Group]) -> dict[str, tuple[_StrPromise, Q]]:
+        is_listed = Q(missing_since=None)
+        return {
+            "listed": (_("Listed by the vendor"), is_listed),
+            "missing": (_("Missing"), ~is_listed),
+        }
+
+
+class FetchedFilter(_Filter):
+    title = _("last fetched")
+    parameter_name = "fetched"
+
+    def options(self, everything: QuerySet[Group]) -> dict[str, tuple[_StrPromise, Q]]:
+        never = Q(fetched_at=None)
+        return {
+            "yes": (_("Fetched"), ~never),
+            "never": (_("Never fetched"), never),
+            "old": (
+                _("More than a day ago"),
+                Q(fetched_at__lt=timezone.now() - timedelta(days=1)),
+            ),
+        }
+
+
+class SubgroupsFilter(_Filter):
+    title = _("subgroups")
+    parameter_name = "subgroups"
+
+    def options(self, everything: QuerySet[Group]) -> dict[str, tuple[_StrPromise, Q]]:
+        parents = everything.exclude(parent=None).order_by().values("parent_id").distinct()
+        has_any = Q(pk__in=parents)
+        return {
+            "yes": (_("With subgroups"), has_any),
+            "no": (_("Without subgroups"), ~has_any),
+        }

@@ -1,0 +1,32 @@
+"""The methods of the vendor's API. Each is a path, a body and a reader; the client knows none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from . import parsing
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Method(Generic[T]):
+    """``path`` follows the base URL, ``body`` makes what a request has beside its authentication,
+    and ``read`` reads the ``response`` of a successful answer.
+    """
+
+    path: str
+    body: Callable[..., dict[str, Any]]
+    read: Callable[[dict[str, Any]], T]
+
+    def describe(self, *args: object) -> str:
+        """Return a request's name in logs, such as “get-group 5”."""
+        return " ".join([self.path.partition("/")[0], *map(str, args)])
+
+
+GET_GROUP = Method(
+    "get-group/json", lambda group_id: {"group": {"id": group_id}}, parsing.read_group
+)
+"""Source: the vendor's page for get-group."""

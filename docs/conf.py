@@ -1,4 +1,4 @@
-"""Sphinx's settings for both languages: "make docs" gives docs/en and docs/tr as the sources."""
+"""Sphinx settings for both languages: "make docs" passes the folder of one of them."""
 
 import re
 import sys
@@ -11,11 +11,11 @@ from sphinx.application import Sphinx
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-# What autodoc needs to import the models.
+# autodoc imports the models, which need settings.
 settings.configure(INSTALLED_APPS=["django_iletimerkezi"])
 django.setup()
 
-from django_iletimerkezi import __version__  # noqa: E402 - from the path that is set above
+from django_iletimerkezi import __version__  # noqa: E402 - needs the path that is set above
 
 project = "django-iletimerkezi"
 author = "The django-iletimerkezi maintainers"
@@ -26,7 +26,7 @@ extensions = ["myst_parser", "sphinx.ext.autodoc"]
 html_theme = "furo"
 html_title = f"{project} {release}"
 html_show_copyright = False
-# GitHub makes the same anchors of headings.
+# GitHub creates the same anchors for headings.
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"
 python_use_unqualified_type_names = True
@@ -37,7 +37,7 @@ def setup(app: Sphinx) -> None:
 
 
 def link_to_other_language(_app: Sphinx, _page: str, source: list[str]) -> None:
-    """Lead to the HTML of the other language, where the link in the source leads to its source."""
+    """Replace the link to the index of the other language: its HTML is in another build."""
     source[0] = re.sub(
         r"\[(\w+)\]\(\.\./(\w+)/index\.md\)", r'<a href="../\2/index.html">\1</a>', source[0]
     )

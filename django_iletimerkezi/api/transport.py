@@ -60,7 +60,8 @@ class Line:
             if not self._is_cut:
                 raise
         finally:
-            self._let_go_if_closed()
+            if self._connection and self._connection.sock is None:
+                self._let_go()
             is_cut, self._is_cut = self._is_cut, False
         if is_cut:
             raise TimeoutError
@@ -78,7 +79,7 @@ class Line:
         self.session.close()
         if self._connection:
             self._connection.close()
-        self._let_go_if_closed()
+        self._let_go()
 
     def _send(self, request: requests.PreparedRequest, seconds: float) -> requests.Response:
         options = self.session.merge_environment_settings(
@@ -99,8 +100,7 @@ class Line:
                 opened = open_socket()
             finally:
                 connection.timeout = timeout
-            if self._socket:
-                self._socket.close()
+            self._let_go()
             # A duplicate, because TLS takes the original over.
             self._socket = opened.dup()
             if self._is_cut:
@@ -122,9 +122,9 @@ class Line:
         connection.response_class = follow_response
         self._connection = connection
 
-    def _let_go_if_closed(self) -> None:
+    def _let_go(self) -> None:
         """Close our duplicate with the original, or the server would not see it closed."""
-        if self._socket and self._connection.sock is None:
+        if self._socket:
             self._socket.close()
             self._socket = None
 

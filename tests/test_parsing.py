@@ -8,9 +8,7 @@ import pytest
 
 from django_iletimerkezi.api.parsing import (
     MAX_COUNT,
-    MAX_ID,
     GroupData,
-    parse_id,
     read_answer,
     read_group,
 )
@@ -23,6 +21,7 @@ from django_iletimerkezi.exceptions import (
     ServiceUnavailable,
     UnexpectedResponse,
 )
+from django_iletimerkezi.ids import MAX_ID, parse_id
 
 GROUP = {"id": 5, "name": "Müşteriler", "count": 1}
 CHILD = {"id": 6, "name": "Ankara", "count": 2}

@@ -15,8 +15,8 @@ from django.http import HttpRequest
 from django.utils.http import urlencode
 from django.utils.translation import gettext_lazy as _
 
-from ..api.parsing import parse_id
 from ..display import WHOLE_TREE
+from ..ids import parse_id
 from ..models import Group, GroupQuerySet
 from ..turkish import search_key
 from . import tree

@@ -10,7 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy, ngettext
 
-from ..api.parsing import MAX_ID
+from ..ids import MAX_ID
 from ..messages import describe_alias, describe_failure, describe_loss, describe_results
 from ..models import Group
 from ..services import FetchResult, fetch_each

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from ..api.parsing import MAX_ID
+from ..ids import MAX_ID, parse_number
 from ..models import Group
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ def is_valid(lookup: str, value: str, options: Options[Any]) -> bool:
 
 
 def _is_number(text: str) -> bool:
-    digits = text.removeprefix("-")
-    return digits.isascii() and digits.isdigit() and len(digits) < 20 and int(digits) <= MAX_ID
+    number = parse_number(text.removeprefix("-"))
+    return number is not None and number <= MAX_ID
 
 
 def _split(lookup: str, options: Options[Any]) -> tuple[Any, str]:
@@ -74,8 +74,7 @@ def _split(lookup: str, options: Options[Any]) -> tuple[Any, str]:
 class _Filter(admin.SimpleListFilter):
     """Offers the options of a subclass: by value, their texts and conditions."""
 
-    def options(self, everything: QuerySet[Group]) -> dict[str, tuple[_StrPromise, Q]]:
-        raise NotImplementedError
+    options: Callable[[QuerySet[Group]], dict[str, tuple[_StrPromise, Q]]]
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, _StrPromise]]:
         self._options = self.options(model_admin.get_queryset(request))

@@ -1,4 +1,8 @@
-"""The pages of the mirror. Operators browse and fetch; nothing in it is written by hand."""
+"""The pages of the mirror. Operators browse and fetch; nothing in it is written by hand.
+
+What only a fetch or a deletion needs is imported then: Django imports this module at the start of
+every manage.py command.
+"""
 
 from __future__ import annotations
 
@@ -19,14 +23,12 @@ from django.urls import path, reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from ..api.parsing import parse_id
 from ..display import WHOLE_TREE, label
-from ..mirror import store
+from ..ids import parse_id
 from ..models import Group
 from ..turkish import SEARCH_KEY_LENGTH
 from . import tree
 from .changelist import FROM_VAR, MAX_QUERY, SubgroupsChangeList, TreeChangeList, search
-from .fetch import FetchForm, fetch_and_report
 from .filters import FetchedFilter, PresenceFilter, SubgroupsFilter, is_allowed
 from .html import Table, as_html
 
@@ -243,6 +245,8 @@ class GroupAdmin(ModelAdmin):
             raise PermissionDenied
         if request.method == "POST" and "action" in request.POST:
             return self._repeat_action(request)
+        from .fetch import FetchForm  # noqa: PLC0415 - see the module's docstring
+
         form = FetchForm(request.POST or None, initial={"group_id": request.GET.get("group_id")})
         if form.is_valid():
             ids, recursive = [form.cleaned_data["group_id"]], form.cleaned_data["recursive"]
@@ -303,6 +307,8 @@ class GroupAdmin(ModelAdmin):
         return response or self._redirect_to_list(request)
 
     def _fetch(self, request: HttpRequest, ids: Collection[int], *, recursive: bool) -> list[Group]:
+        from .fetch import fetch_and_report  # noqa: PLC0415 - see the module's docstring
+
         def log(group: Group, text: str) -> None:
             self.log_change(request, group, text)
 
@@ -327,9 +333,11 @@ class GroupAdmin(ModelAdmin):
     # Deleting
 
     def delete_model(self, request: HttpRequest, obj: Group) -> None:
-        store.remove(Group.objects.filter(pk=obj.pk))
+        self.delete_queryset(request, Group.objects.filter(pk=obj.pk))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Group]) -> None:
+        from ..mirror import store  # noqa: PLC0415 - see the module's docstring
+
         store.remove(queryset)
 
     def response_delete(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:

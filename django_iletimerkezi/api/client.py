@@ -25,10 +25,11 @@ from urllib3 import Retry
 from urllib3.exceptions import HTTPError
 
 from ..exceptions import IletimerkeziError, ServiceUnavailable
+from ..ids import MAX_ID
 from .base_url import base_url_flaw
 from .errors import explain, iterate_causes
 from .methods import GET_GROUP, Method
-from .parsing import MAX_ID, Answer, GroupData, read_answer
+from .parsing import Answer, GroupData, read_answer
 from .transport import Line, Watchdog
 
 logger = logging.getLogger("django_iletimerkezi")

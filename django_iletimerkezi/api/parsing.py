@@ -18,24 +18,15 @@ from typing import Any, TypeVar
 from django.utils.translation import gettext as _
 
 from ..exceptions import UnexpectedResponse, error_for
+from ..ids import MAX_ID, parse_digits, parse_number
 
 T = TypeVar("T")
 
-MAX_ID = 2**63 - 1
-"""The largest id that a big integer of a database holds."""
 MAX_COUNT = 2**31 - 1
 """More contacts than any phone book has, and sums of them stay within a big integer."""
 
 _INDEX = re.compile(r"0|[1-9][0-9]{0,18}")
 _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
-
-
-def parse_id(text: str) -> int:
-    """Parse a group id from a person or a URL. Raises ValueError."""
-    number = _parse_number(text)
-    if number is None or not 1 <= number <= MAX_ID:
-        raise ValueError("not a group id")
-    return number
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,16 +120,11 @@ def _decode(body: bytes) -> tuple[Any, str]:
         return None, _("it is empty")
     try:
         text = body.decode("utf-8-sig")
-        return json.loads(text, parse_int=_shortened, parse_constant=_refuse_constant), ""
+        return json.loads(text, parse_int=parse_digits, parse_constant=_refuse_constant), ""
     except RecursionError:
         return None, _("it is nested too deeply")
     except ValueError:
         return None, _("it is not JSON in UTF-8")
-
-
-def _shortened(digits: str) -> int:
-    """Parse a number. Python refuses to parse thousands of digits; 40 are out of range as well."""
-    return int(digits[:40])
 
 
 def _refuse_constant(name: str) -> None:
@@ -222,12 +208,8 @@ def _whole_number(fields: dict[str, Any], name: str, path: str, most: int) -> in
 def _number(value: Any) -> int | None:
     """Return the number that an integer or a string of ASCII digits stands for, or None."""
     if isinstance(value, str):
-        return _parse_number(value)
+        return parse_number(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _parse_number(text: str) -> int | None:
-    return _shortened(text.lstrip("0") or "0") if text.isascii() and text.isdigit() else None
 
 
 def _name(fields: dict[str, Any], path: str) -> str:

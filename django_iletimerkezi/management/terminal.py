@@ -9,8 +9,8 @@ from typing import Any
 from django.core.management.base import CommandError, OutputWrapper
 from django.utils.translation import gettext as _
 
-from ..api.parsing import MAX_ID, parse_id
 from ..display import visible
+from ..ids import MAX_ID, parse_id
 from ..services import Progress
 from .trees import in_ascii
 

@@ -10,7 +10,7 @@ from django.conf import settings
 from urllib3.exceptions import HTTPError
 
 from django_iletimerkezi.api.base_url import base_url_flaw
-from django_iletimerkezi.api.parsing import parse_id
+from django_iletimerkezi.ids import parse_id
 
 from .probe import Fact, probe
 

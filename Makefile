@@ -6,7 +6,7 @@ MANAGE := cd example_project && ../$(BIN)/python manage.py
 PIP := $(BIN)/pip --disable-pip-version-check --quiet --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help run serve test coverage mutants test-databases test-browser test-live lint messages \
+.PHONY: help run serve test mutants test-databases test-browser test-live lint messages \
 	check-messages freeze-migrations matrix release-check docs bench screenshots clean
 
 help:  ## list these targets
@@ -36,11 +36,9 @@ serve: $(VENV)/example.stamp  ## open the example project's admin on localhost
 # More than there are processors: many tests wait for a clock.
 PYTEST = $(BIN)/pytest --numprocesses 4 --dist worksteal
 
-test: $(VENV)/dev.stamp  ## run the whole suite
-	@$(PYTEST) $(ARGS)
-
-coverage: $(VENV)/dev.stamp  ## the same, and fail if a line or branch of the package is not run
-	@$(PYTEST) --cov --cov-report term $(ARGS)
+# Only the whole suite runs every line and branch, and fails if one is left out.
+test: $(VENV)/dev.stamp  ## run the whole suite, or what ARGS name
+	@$(PYTEST) $(or $(ARGS),--cov --cov-report term)
 
 DATABASES = sqlite://:memory: \
 	postgres://postgres@127.0.0.1:5432/iletimerkezi \

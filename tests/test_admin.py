@@ -402,6 +402,13 @@ def test_an_error_that_hits_every_group_stops_the_fetch_and_is_reported_once(
     assert [level for level, _report in messages(answer)] == ["error"]
 
 
+@pytest.mark.usefixtures("groups")
+def test_a_fetch_of_rows_of_an_invalid_list_redirects_to_the_error_page() -> None:
+    fields = {"action": "fetch_selected", "_selected_action": "1"}
+    answer = client_for("fetcher").post(f"{url('fetch')}?nonsense=1", fields)
+    assert answer["Location"] == f"{url('changelist')}?e=1"
+
+
 def test_a_selection_above_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tree, "MAX_ROWS", 20)
     plant_tree(30, 5)

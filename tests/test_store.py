@@ -53,6 +53,25 @@ def test_every_column_of_a_first_answer_is_stored() -> None:
     ]
 
 
+def test_parents_are_written_first_where_the_database_checks_each_row(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """MariaDB checks foreign keys row by row, within a statement too."""
+    store([answer(1, group(2, group(3, group(1, group(4)))))])
+    monkeypatch.setattr(connection.features, "can_defer_constraint_checks", False)
+    written: list[int] = []
+    upsert = bulk.upsert
+
+    def record(using: str, rows: list[Group], update: Any) -> None:
+        written.extend(row.pk for row in rows)
+        upsert(using, rows, update)
+
+    monkeypatch.setattr(bulk, "upsert", record)
+    store([answer(2, group(4, group(1, group(3, group(2)))))])
+    assert written == [4, 1, 3, 2]
+    assert parents() == {1: 4, 2: 3, 3: 1, 4: None}
+
+
 def test_every_column_of_a_changed_group_is_stored() -> None:
     store([answer(1, group(1, group(2, name="iki"))), absence(1, 2)])
     store([answer(2, group(3, group(2, name="Ilgaz", count=9)))])

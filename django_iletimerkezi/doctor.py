@@ -70,10 +70,10 @@ def _examine_request(group_id: int) -> Iterator[Finding]:
         uses_proxy = client.uses_proxy
         try:
             client.ask(group_id, within=conf.timeout)
+        except GroupNotFound:  # Proves key and hash as well.
+            is_known = False
         except IletimerkeziError as error:
-            # That the group does not exist proves key and hash as well.
-            is_known = not isinstance(error, GroupNotFound)
-            failure = error if is_known else None
+            failure = error
     has_failed = False
     for step in get_args(Step):
         if failure and step == failure.step:

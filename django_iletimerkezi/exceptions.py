@@ -135,12 +135,16 @@ class ServiceUnavailable(IletimerkeziError):
 
     @property
     def temporary(self) -> bool:
-        return self._may_pass and (self.retry_after or 0) <= PATIENCE
+        return self._may_pass and not self._is_far
 
     @property
     def is_fatal(self) -> bool:  # type: ignore[override]  # computed here
         """Whether a request for any other group would fail as well."""
-        return self._is_fatal or self._may_pass != self.temporary
+        return self._is_fatal or (self._may_pass and self._is_far)
+
+    @property
+    def _is_far(self) -> bool:
+        return (self.retry_after or 0) > PATIENCE
 
     @property
     def is_throttled(self) -> bool:  # type: ignore[override]  # computed here

@@ -4,12 +4,10 @@ MAX_ID = 2**63 - 1
 """The largest id that a big integer of a database holds."""
 
 
-def parse_id(text: str) -> int:
-    """Parse a group id from a person or a URL. Raises ValueError."""
+def parse_id(text: str) -> int | None:
+    """Return the group id that a person or a URL names; None if it is invalid."""
     number = parse_number(text)
-    if number is None or not 1 <= number <= MAX_ID:
-        raise ValueError("not a group id")
-    return number
+    return number if number and number <= MAX_ID else None
 
 
 def parse_number(text: str) -> int | None:

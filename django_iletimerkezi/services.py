@@ -22,7 +22,7 @@ from .models import Group
 if TYPE_CHECKING:
     from .api import IletimerkeziClient
 
-__all__ = ["FetchResult", "Progress", "fetch_each", "fetch_group", "get_client"]
+__all__ = ["FetchResult", "Fetched", "Progress", "fetch_each", "fetch_group", "get_client"]
 
 logger = logging.getLogger("django_iletimerkezi")
 logger.addHandler(logging.NullHandler())
@@ -154,7 +154,7 @@ def _depth(depth: int | None, *, recursive: bool) -> int | None:
     """Return how many levels below a group to fetch, None for all."""
     if depth is not None and depth < 0:
         raise ValueError("depth must be 0 or more")
-    return depth if recursive or depth else 0
+    return 0 if depth is None and not recursive else depth
 
 
 def _fetch(

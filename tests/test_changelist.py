@@ -208,7 +208,7 @@ def test_subgroups_are_filtered_like_the_list(client: Client) -> None:
 def test_an_invalid_query_for_subgroups_redirects_to_the_error_page(client: Client) -> None:
     for query in (
         *["", "_from=", "_from=abc", "_from=0", "_from=-1", "_from=99999999999999999999"],
-        *["_from=1&_start=x", "_from=1&_start=-1", "_from=1&_start=9999999999", "_from=1&x=y"],
+        *["_from=1&_start=x", "_from=1&_start=-1", f"_from=1&_start={2**63 - 101}", "_from=1&x=y"],
         *[f"_from=1&parent__gt={2**63}", "_from=1&name=%00", "_from=1&sort_key__gt=%00"],
         "&".join(f"_from={pk}" for pk in range(1, 102)),
         "_from=1" + "&id__gt=0" * 100,

@@ -46,7 +46,7 @@ def test_escapes_count_towards_the_length_of_a_label() -> None:
         "\u200c \u200d",
         "\ufe0f\u0301",
     ],
-    ids=lambda name: ascii(name)[:20],
+    ids=["tab", "newlines", "filler", "fillers", "braille blank", "joiners", "marks"],
 )
 def test_a_name_without_a_visible_character_has_no_label(name: str) -> None:
     assert label(name) == ""

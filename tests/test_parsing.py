@@ -180,8 +180,7 @@ def test_parse_id_returns_the_id(text: str, group_id: int) -> None:
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "+1", " 1", "1\n", "1.0", "a", "٥", str(2**63)])
 def test_parse_id_refuses_other_texts(text: str) -> None:
-    with pytest.raises(ValueError, match="not a group id"):
-        parse_id(text)
+    assert parse_id(text) is None
 
 
 # Names

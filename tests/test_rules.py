@@ -151,6 +151,22 @@ def test_an_older_answer_does_not_count_against_a_newer_463(rows: Rows) -> None:
     assert (missing(rows), rows[1].name) == ({1}, "yeni")
 
 
+def test_an_older_463_after_a_newer_one_changes_no_time(rows: Rows) -> None:
+    apply(rows, answer(1, group(1)), absence(5, 1), absence(3, 1))
+    assert (rows[1].denied_at, rows[1].fetched_at) == (at(5), at(5))
+
+
+def test_an_older_answer_after_a_newer_one_changes_no_time(rows: Rows) -> None:
+    apply(rows, answer(5, group(1)), answer(3, group(1)))
+    assert (rows[1].seen_at, rows[1].fetched_at, rows[1].listed_at) == (at(5), at(5), at(5))
+
+
+def test_missing_since_is_newer_than_the_last_answer_that_contained_the_group(rows: Rows) -> None:
+    apply(rows, answer(1, group(1)), absence(2, 1))
+    rules.apply(rows, [answer(2, group(1)), absence(3, 1)])
+    assert rows[1].missing_since == at(3)
+
+
 def test_a_group_that_only_an_older_list_knows_is_created_as_missing(rows: Rows) -> None:
     changes = apply(rows, answer(3, group(1)), answer(2, group(1, group(2, name="iki"))))
     assert changes == [(2, "created", None, "iki"), (2, "missing")]
@@ -234,6 +250,12 @@ def test_a_parent_that_somebody_stored_by_hand_stays_until_the_vendor_names_one(
     assert parents(rows) == {1: None, 2: 1}
     apply(rows, answer(3, group(9, 2)))
     assert parents(rows) == {1: None, 2: 9, 9: None}
+
+
+def test_a_parent_stored_by_hand_that_lists_other_groups_makes_its_subgroup_missing() -> None:
+    rows = {pk: Group(pk, parent_id=pk - 1 or None, seen_at=at(1), count=0) for pk in (1, 2)}
+    apply(rows, answer(2, group(1, 3)))
+    assert missing(rows) == {2}
 
 
 def test_a_group_whose_named_parent_was_deleted_is_at_the_top(rows: Rows) -> None:

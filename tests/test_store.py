@@ -168,6 +168,13 @@ def test_a_group_listed_below_a_removed_one_is_placed_again() -> None:
     assert parents() == {1: None, 2: 1, 3: 2}
 
 
+def test_a_group_that_a_removed_parent_no_longer_lists_is_missing() -> None:
+    store([answer(1, group(1, 2))])
+    remove(Group.objects.filter(pk=1))
+    store([answer(2, group(1))])
+    assert missing() == {2}
+
+
 # Values
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections.abc import Sequence
 from copy import copy
-from typing import Any
+from typing import Any, cast
 
 from django.contrib import messages
 from django.contrib.admin.options import IncorrectLookupParameters
@@ -16,7 +16,7 @@ from django.utils.http import urlencode
 from django.utils.translation import gettext_lazy as _
 
 from ..display import WHOLE_TREE
-from ..ids import parse_id
+from ..ids import MAX_ID, parse_id, parse_number
 from ..models import Group, GroupQuerySet
 from ..turkish import search_key
 from . import tree
@@ -37,9 +37,9 @@ def search(groups: QuerySet[Group], term: str) -> QuerySet[Group]:
     ids = []
     for word in words:
         match = Q(search_key__contains=word)
-        with suppress(ValueError):
-            ids.append(parse_id(word))
-            match |= Q(pk=ids[-1])
+        if group_id := parse_id(word):
+            ids.append(group_id)
+            match |= Q(pk=group_id)
         groups = groups.filter(match)
     ids_first = [Case(When(pk__in=ids, then=0), default=1)] if ids else []
     return groups.order_by(*ids_first, *tree.ORDER)
@@ -50,7 +50,7 @@ class TreeChangeList(ChangeList):
 
     queryset: GroupQuerySet
     root_queryset: GroupQuerySet
-    nodes: list[tree.Node | tree.More]
+    nodes: Sequence[tree.Node | tree.More]
     path: tuple[tree.Part, ...] = ()
     from_id: int | None = None
 
@@ -71,24 +71,21 @@ class TreeChangeList(ChangeList):
         else:
             self._grow(request)
         self.result_list = [node.group for node in self.nodes if isinstance(node, tree.Node)]
-        if self.from_id:
-            # "Select all" is not offered here: everything selectable is on the page.
-            self.result_count = self.full_result_count = len(self.result_list)
 
     @property
     def counted(self) -> TreeChangeList:
         """The same list, with the number of groups on all of its pages."""
         counted = copy(self)
         if self.from_id and self.multi_page:
-            counted.result_count = self.paginator.count + len(self.path[-1:])
+            counted.result_count = self.paginator.count + bool(self.path)
         return counted
 
     def read_from_ids(self) -> list[int]:
         """Return the ids of the groups at which the tree starts, or refuse the query string."""
-        try:
-            return [parse_id(text) for text in self.filter_params.get(FROM_VAR, [])]
-        except ValueError:
-            raise IncorrectLookupParameters from None
+        ids = [parse_id(text) for text in self.filter_params.get(FROM_VAR, [])]
+        if None in ids:
+            raise IncorrectLookupParameters
+        return cast("list[int]", ids)
 
     def kept_query(self) -> str:
         """Return the filters as the start of a query string."""
@@ -100,7 +97,7 @@ class TreeChangeList(ChangeList):
         super().get_results(request)
         found = tree.nodes(self.result_list, self.root_queryset)
         tree.add_paths(found, self.root_queryset)
-        self.nodes = [*found]
+        self.nodes = found
 
     def _grow(self, request: HttpRequest) -> None:
         self.show_full_result_count = self.can_show_all = False
@@ -108,8 +105,6 @@ class TreeChangeList(ChangeList):
         self.from_id = from_ids[-1] if from_ids else None
         self.nodes = self._subtree(request, self.from_id) if self.from_id else self._top(request)
         self.show_admin_actions = bool(self.nodes)
-        is_all = not self.from_id and not self.queryset.query.where
-        self.full_result_count = self.result_count if is_all else None
 
     def _top(self, request: HttpRequest) -> list[tree.Node | tree.More]:
         counts = {"all": Count("pk")}
@@ -117,6 +112,7 @@ class TreeChangeList(ChangeList):
             counts["top"] = Count("pk", filter=Q(parent=None))
         numbers = self.queryset.aggregate(**counts)
         self.result_count = numbers["all"]
+        self.full_result_count = None if self.queryset.query.where else self.result_count
         if self.result_count <= WHOLE_TREE:
             self.multi_page = False
             return tree.arrange(self._nodes(self.queryset.order_by(*tree.ORDER)))
@@ -130,7 +126,11 @@ class TreeChangeList(ChangeList):
             node.is_match = self.queryset.contains(node.group)
         found = self._page(request, self.queryset.filter(parent=group_id).order_by(*tree.ORDER))
         below = tree.next_level(found, self.root_queryset, self.queryset)
-        return tree.arrange([*top, *found, *below], paged=group_id)
+        shown = tree.arrange([*top, *found, *below], paged=group_id)
+        # "Select all" is not offered here: everything selectable is on the page.
+        self.result_count = sum(isinstance(node, tree.Node) for node in shown)
+        self.full_result_count = self.result_count
+        return shown
 
     def _page(
         self, request: HttpRequest, groups: GroupQuerySet, number: int | None = None
@@ -154,10 +154,10 @@ class SubgroupsChangeList(TreeChangeList):
     """Only the subgroups of some groups, which the page inserts."""
 
     def get_results(self, request: HttpRequest) -> None:
-        start = request.GET.get(START_VAR, "0")
-        if not (start.isascii() and start.isdigit() and len(start) < 10):
-            raise IncorrectLookupParameters
+        start = parse_number(request.GET.get(START_VAR, "0"))
         from_ids = self.read_from_ids()
-        if not 1 <= len(from_ids) <= tree.PAGE or len(self.kept_query()) > MAX_QUERY:
+        if start is None or start + tree.PAGE >= MAX_ID or not 1 <= len(from_ids) <= tree.PAGE:
             raise IncorrectLookupParameters
-        self.nodes = tree.subgroups(from_ids, int(start), self.root_queryset, self.queryset)
+        if len(self.kept_query()) > MAX_QUERY:
+            raise IncorrectLookupParameters
+        self.nodes = tree.subgroups(from_ids, start, self.root_queryset, self.queryset)

@@ -323,7 +323,7 @@ class GroupAdmin(ModelAdmin):
         if (queryset.count() if is_all else len(selected)) > tree.MAX_ROWS:
             text = _("Too many groups are selected: at most %s at a time. Nothing was done.")
             text %= tree.MAX_ROWS
-        elif not all(map(_is_id, selected)):
+        elif not all(map(parse_id, selected)):
             text = _("The selection contains something other than groups. Nothing was done.")
         if text:
             self.message_user(request, text, messages.ERROR)
@@ -359,10 +359,3 @@ class GroupAdmin(ModelAdmin):
 
 def _with_query(url: str, request: HttpRequest) -> str:
     return f"{url}?{request.META.get('QUERY_STRING', '')}".removesuffix("?")
-
-
-def _is_id(text: str) -> bool:
-    try:
-        return parse_id(text) > 0
-    except ValueError:
-        return False

@@ -75,8 +75,9 @@ def nodes(
     found = list(groups)
     ids = [group.pk for group in found]
     subgroups = _count_subgroups(everything, ids)
-    is_filtered = result is not None and result.query.where
-    matching = _count_subgroups(result, ids) if result is not None and is_filtered else subgroups
+    matching = subgroups
+    if result is not None and result.query.where:
+        matching = _count_subgroups(result, ids)
     return [Node(group, subgroups.get(group.pk, 0), matching.get(group.pk, 0)) for group in found]
 
 
@@ -92,7 +93,8 @@ def roots(groups: GroupQuerySet) -> GroupQuerySet:
     if not groups.query.where:
         # PostgreSQL uses the index of siblings only if the order names all its columns.
         return groups.filter(parent=None).order_by("parent_id", *ORDER)
-    return groups.filter(~Exists(groups.order_by().filter(pk=OuterRef("parent"))))
+    has_parent = Exists(groups.order_by().filter(pk=OuterRef("parent")))
+    return groups.filter(~has_parent).order_by(*ORDER)
 
 
 def next_level(
@@ -182,15 +184,14 @@ def add_paths(found: Collection[Node], groups: GroupQuerySet) -> None:
         node.path = shortened(paths.get(node.group.pk, [])[:-1])
 
 
-def shortened(path: Sequence[Group], most: int = 6) -> tuple[Part, ...]:
-    """Return a path of at most so many parts: an ellipsis stands for those left out.
+def shortened(path: Sequence[Group]) -> tuple[Part, ...]:
+    """Return a path of at most six parts, which fill a line or two.
 
-    It leads to the last group that it stands for. Six parts fill a line or two.
+    An ellipsis stands for the groups left out, and leads to the last of them.
     """
-    if len(path) <= most:
+    if len(path) <= 6:
         return tuple(map(part, path))
-    *_hidden, last = path[1 : 2 - most]
-    return (part(path[0]), Part(last, "…"), *map(part, path[2 - most :]))
+    return (part(path[0]), Part(path[-5], "…"), *map(part, path[-4:]))
 
 
 def part(group: Group) -> Part:

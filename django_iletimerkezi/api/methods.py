@@ -1,4 +1,4 @@
-"""The methods of the vendor's API. Each is a path, a body and a reader; the client knows none."""
+"""The methods of the vendor's API. Each is a path, a body and a reader."""
 
 from __future__ import annotations
 

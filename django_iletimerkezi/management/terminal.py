@@ -20,9 +20,9 @@ def parse_ids(texts: Iterable[str]) -> list[int]:
     ids: dict[int, None] = {}
     invalid: dict[str, None] = {}
     for text in texts:
-        try:
-            ids[parse_id(text)] = None
-        except ValueError:
+        if group_id := parse_id(text):
+            ids[group_id] = None
+        else:
             invalid[text] = None
     if invalid:
         raise CommandError(

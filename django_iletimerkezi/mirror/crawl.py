@@ -87,7 +87,7 @@ class Crawl:
         if isinstance(outcome, Answer):
             self._has_answers = True
             self._breaker.note_answer()
-            self._frontier.add(outcome.group, self._frontier.level)
+            self._frontier.add(outcome.group)
             self.done += 1
             return outcome
         if not isinstance(outcome, IletimerkeziError) or outcome.is_fatal:
@@ -129,34 +129,36 @@ class Frontier:
     """The groups that are known, and which to ask for next.
 
     With a depth, one level is finished before the next starts: a group that is listed on two
-    levels belongs to the upper one, and so do its subgroups.
+    levels belongs to the upper one, and so do its subgroups. Without a depth, all groups are on
+    level 0.
     """
 
     def __init__(self, root: Answer, depth: int | None) -> None:
         self._depth = depth
         self._levels = {root.asked_for: 0}
         self._ready: list[int] = []
-        self.level = 0
-        self.add(root.group, 0)
+        self._level = 0
+        self.add(root.group)
 
     @property
     def known(self) -> int:
         return len(self._levels)
 
-    def add(self, group: GroupData, level: int) -> None:
-        """Add a group and everything below it."""
-        below = [(group, level)]
-        for listed, its_level in below:
-            below += [(child, its_level + 1) for child in listed.children]
+    def add(self, top: GroupData) -> None:
+        """Add a group of the current level, and everything below it."""
+        waiting = [(top, self._level)]
+        while waiting:
+            group, level = waiting.pop()
+            waiting += [(child, level + 1) for child in reversed(group.children)]
             if self._depth is None:
-                self._add_id(listed.id, 0)
-            elif its_level <= self._depth:
-                self._add_id(listed.id, its_level)
+                self._add_id(group.id, 0)
+            elif level <= self._depth:
+                self._add_id(group.id, level)
 
     def _add_id(self, group_id: int, level: int) -> None:
         if level < self._levels.get(group_id, level + 1):
             self._levels[group_id] = level
-            if level == self.level:
+            if level == self._level:
                 self._ready.append(group_id)
 
     def take(self) -> list[int]:
@@ -166,10 +168,10 @@ class Frontier:
 
     def descend(self) -> None:
         """Go on to the next level, if the groups of this one are all taken."""
-        below = [level for level in self._levels.values() if level > self.level]
+        below = [level for level in self._levels.values() if level > self._level]
         if below and not self._ready:
-            self.level = min(below)
-            self._ready = [pk for pk, level in self._levels.items() if level == self.level]
+            self._level = min(below)
+            self._ready = [pk for pk, level in self._levels.items() if level == self._level]
 
 
 class Workers:

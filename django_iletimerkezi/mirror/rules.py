@@ -50,8 +50,9 @@ class Difference:
 def apply(rows: dict[int, Group], answers: Iterable[Answer | Absence]) -> list[Difference]:
     """Bring rows up to date with some answers, add new rows, and return what changed.
 
-    ``rows`` must have, by id, every stored group that the answers mention or deny, the subgroups
-    of the groups asked for, and the named parents of all these up to the top. Times are aware.
+    ``rows`` must have, by id, every stored group that the answers mention or deny, those whose
+    parent or named parent was asked for, and the named parents of all these up to the top. Times
+    are aware.
     """
     before = {pk: _compared(row) for pk, row in rows.items()}
     for answer in answers:
@@ -88,12 +89,11 @@ def _merge(rows: dict[int, Group], answer: Answer) -> None:
     at = answer.asked_at
     for group, parent_id in mentions(answer.group).values():
         row = rows.get(group.id)
-        if row is None:
-            row = rows[group.id] = Group(group.id)
-            row.seen_at, row.count, row.name = at, group.count, group.name
         # Comparing the values too makes the outcome of equal times independent of their order.
-        elif (at, group.count, group.name) > (row.seen_at, row.count, row.name):
-            row.seen_at, row.count, row.name = at, group.count, group.name
+        facts = at, group.count, group.name
+        if row is None or facts > (row.seen_at, row.count, row.name):
+            row = rows.setdefault(group.id, Group(group.id))
+            row.seen_at, row.count, row.name = facts
         if parent_id and (at, parent_id) > (row.placed_at or _NEVER, row.named_parent_id or 0):
             row.placed_at, row.named_parent_id = at, parent_id
     if answer.asked_for == answer.group.id:

@@ -15,7 +15,7 @@ from types import FrameType
 from django.conf import settings
 from django.db import connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import QuerySet
+from django.db.models import DateTimeField, QuerySet
 from django.db.models.expressions import RawSQL
 from django.utils import timezone
 
@@ -24,16 +24,21 @@ from ..models import Group, MirrorLock
 from ..turkish import search_key, sort_key
 from . import bulk, rules
 
-_TIMES = ("seen_at", "placed_at", "fetched_at", "listed_at", "denied_at", "missing_since")
-_COLUMNS = tuple(field.attname for field in Group._meta.concrete_fields if not field.primary_key)
+_FIELDS = [field for field in Group._meta.concrete_fields if not field.primary_key]
+_COLUMNS = tuple(field.attname for field in _FIELDS)
+_TIMES = tuple(field.attname for field in _FIELDS if isinstance(field, DateTimeField))
 _columns = attrgetter(*_COLUMNS)
 
-# A group, and everything above it by the vendor's word or, where it said nothing, by ours.
+# Named parents, or the stored parent if the vendor named none. Where the two differ, the stored one
+# is NULL: the named parent was deleted, or the link was cut.
 _WITH_ANCESTORS = """
     WITH RECURSIVE loaded (id, parent_id) AS (
         SELECT id, COALESCE(named_parent_id, parent_id) FROM {table} WHERE id IN ({numbers})
         UNION
         SELECT id, COALESCE(named_parent_id, parent_id) FROM {table} WHERE parent_id IN ({numbers})
+        UNION
+        SELECT id, named_parent_id FROM {table}
+        WHERE parent_id IS NULL AND named_parent_id IN ({numbers})
         UNION
         SELECT above.id, COALESCE(above.named_parent_id, above.parent_id)
         FROM {table} above JOIN loaded ON above.id = loaded.parent_id
@@ -85,13 +90,13 @@ def _load(using: str, answers: Iterable[Answer | Absence]) -> dict[int, Group]:
 def _with_ancestors(
     using: str, ids: Iterable[int | None], parents: Iterable[int]
 ) -> QuerySet[Group]:
-    """Return groups by their ids, the subgroups of ``parents``, and what is above all of them."""
+    """Return groups by their ids, those that ``parents`` listed last, and all groups above."""
     connection = connections[using]
     statement = _WITH_ANCESTORS.format(
         table=connection.ops.quote_name(Group._meta.db_table),
         numbers=bulk.numbers_sql(connection),
     )
-    numbers = [json.dumps(list(ids)), json.dumps(list(parents))]
+    numbers = [json.dumps(list(ids)), json.dumps(list(parents)), json.dumps(list(parents))]
     return Group.objects.using(using).filter(pk__in=RawSQL(statement, numbers))  # noqa: S611 - constant text
 
 

@@ -23,10 +23,8 @@ def main(arguments: Sequence[str], environ: Mapping[str, str]) -> int:
     if missing:
         sys.stdout.write(f"Skipped: set {' and '.join(missing)} in the environment.\n")
         return 0
-    try:
-        (text,) = arguments
-        group_id = parse_id(text)
-    except ValueError:
+    group_id = parse_id(arguments[0]) if len(arguments) == 1 else None
+    if group_id is None:
         return _refuse("Give the id of one of your groups: make test-live GROUP=5")
     base_url = environ.get("ILETIMERKEZI_BASE_URL") or "https://api.iletimerkezi.com/v1/"
     if flaw := base_url_flaw(base_url):

@@ -1,4 +1,4 @@
-"""System checks of the settings. They import neither requests nor the database."""
+"""System checks of the settings. They neither import requests nor use the database."""
 
 from __future__ import annotations
 

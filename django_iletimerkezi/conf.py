@@ -1,4 +1,4 @@
-"""The settings: read from the project's at each access, each with its default beside it."""
+"""The app's settings and their defaults, read from the project at each access."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Settings:
 
     @property
     def base_url(self) -> str:
-        """Where the API's methods are, with or without the slash at the end.
+        """The base URL of the API, with or without a trailing slash.
 
         The default is the address on the vendor's page for get-group.
         """
@@ -65,7 +65,7 @@ class Settings:
 
     @property
     def retries(self) -> int:
-        """How often a request is repeated when that can help: 0 to 100."""
+        """Retries after a temporary failure of a request: 0 to 100."""
         return _whole_number("ILETIMERKEZI_RETRIES", 2, range(101))
 
     @property
@@ -80,14 +80,14 @@ class Settings:
 
     @property
     def is_contradictory(self) -> bool:
-        """Whether there are both a hash and a secret, so that it is not clear which counts."""
+        """Whether a hash and a secret are both set, which is ambiguous."""
         return bool(self.api_hash and self.api_secret)
 
     @property
     def effective_hash(self) -> str:
-        """The hash to send. The derivation is that of the older client roadrunner/iletimerkezi-php:
+        """The hash to send. Derived as in the older client roadrunner/iletimerkezi-php:
         lower-case hexadecimal HMAC-SHA256 of the key, keyed with the secret. The vendor's page for
-        get-group says no more than that the hash is made of key and secret.
+        get-group says only that the hash is made of key and secret.
         """
         if not self.has_credentials:
             raise ImproperlyConfigured(missing_credentials())

@@ -8,17 +8,17 @@ LABEL_LENGTH = 80
 """Characters of a name on a page or in a message: as many as fit on a line."""
 
 WHOLE_TREE = 200
-"""Groups up to which a tree is shown whole: as many lines as one scrolls through."""
+"""Most groups of a tree that is shown whole: as many lines as people scroll through."""
 
 _UNSEEN = {"Mn", "Me", "Cf"}
-"""Categories of marks on letters, and of characters that format."""
+"""Unicode categories of combining marks and format characters."""
 _BLANKS = " \u115f\u1160\u2800\u3164\uffa0"
-"""Letters and symbols that are drawn as nothing."""
+"""Letters and symbols that look blank."""
 _JOINERS = "\u200c\u200d"
 
 
 def visible(text: str) -> str:
-    """Escape control characters and other invisible ones."""
+    """Escape control and other invisible characters."""
     return "".join(
         character
         if character.isprintable() or character in _JOINERS
@@ -28,7 +28,7 @@ def visible(text: str) -> str:
 
 
 def label(name: str, length: int = LABEL_LENGTH) -> str:
-    """Return a name as one short printable line; empty if there would be nothing to see."""
+    """Return a short, printable form of a name; empty if nothing would be visible."""
     text = visible(name[: length + 1].strip())
     if not any(map(_can_be_seen, text)):
         return ""

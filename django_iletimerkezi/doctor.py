@@ -1,7 +1,7 @@
 """Checks everything that a fetch needs, step by step.
 
-One request covers most of it: its error says at which step it failed, so the steps before it
-went well.
+One request covers most checks: its error names the step that failed, so the earlier steps
+succeeded.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Verdict = Literal["ok", "failed", "not tried"]
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The ``verdict`` of one check, by its ``name``, and the reason for it in ``text``.
+    """The ``name`` and the ``verdict`` of one check, and the reason in ``text``.
 
     The text of a failed check ends with the next step. It never holds a credential.
     """
@@ -40,8 +40,8 @@ class Finding:
 def examine(group_id: int) -> Iterator[Finding]:
     """Yield a finding for each check, asking the vendor for one group. Writes nothing.
 
-    All attempts of the request together take at most ``ILETIMERKEZI_TIMEOUT`` seconds, and what
-    the system's resolver takes.
+    All attempts of the request together take at most ``ILETIMERKEZI_TIMEOUT`` seconds, not counting
+    the system's resolver.
     """
     flaws = [f"{flaw.msg} {flaw.hint}" for flaw in check_settings()]
     yield from (Finding(_("settings"), "failed", flaw) for flaw in flaws)
@@ -86,7 +86,7 @@ def _examine_request(group_id: int) -> Iterator[Finding]:
 
 
 def _failed_name(failure: IletimerkeziError) -> str:
-    """Name the step that failed. Only an answer about the request judges key and hash."""
+    """Name the failed step: “answer” if the answer says nothing about key and hash."""
     is_judged = isinstance(failure, ApiError) and not isinstance(failure, MethodNotFound)
     return _("answer") if failure.step == "answer" and not is_judged else _name(failure.step)
 

@@ -44,12 +44,12 @@ class IletimerkeziError(Exception):
 class ApiError(IletimerkeziError):
     """The vendor answered with an error: an int ``code`` and the vendor's own ``message``.
 
-    Branch on ``code``: the vendor calls its codes stable and its messages not. Source: its
+    Branch on ``code``: the vendor promises stable codes, but not stable messages. Source: its
     error-code page. The codes of the subclasses come from its page for get-group.
     """
 
     advice: str | _StrPromise = gettext_lazy(
-        "Look the code up in the vendor's documentation, or ask its support."
+        "Look the code up in the vendor's documentation, or contact its support."
     )
 
     def __init__(self, code: int, message: str) -> None:
@@ -166,7 +166,7 @@ class UnexpectedResponse(IletimerkeziError):
     """An invalid answer. The message names the field and the path to it.
 
     Source: none, the vendor documents no invalid answers. An answer is valid if it matches its
-    page for get-group, or what PHP servers make of that.
+    page for get-group, or a form that PHP servers make of it.
     """
 
 
@@ -188,7 +188,7 @@ def error_for(code: int, message: str) -> IletimerkeziError:
     if code == 429 or 500 <= code < 600:
         text = _(
             "iletimerkezi is not available: it answered %(code)s (%(message)s). "
-            "If this lasts, ask the vendor's support."
+            "If this persists, contact the vendor's support."
         ) % {"code": code, "message": message or _("no message")}
         return ServiceUnavailable(text, code=code, temporary=code in _TEMPORARY)
     return _BY_CODE.get(code, ApiError)(code, message)

@@ -11,10 +11,10 @@ def parse_id(text: str) -> int | None:
 
 
 def parse_number(text: str) -> int | None:
-    """Return the number that ASCII digits stand for; None for any other text."""
+    """Parse ASCII digits; None for any other text."""
     return parse_digits(text.lstrip("0") or "0") if text.isascii() and text.isdigit() else None
 
 
 def parse_digits(digits: str) -> int:
-    """Parse a number. Python refuses to parse thousands of digits; 40 are out of range as well."""
+    """Parse a number. Python refuses thousands of digits, and 40 are already out of range."""
     return int(digits[:40])

@@ -11,7 +11,7 @@ from django.utils.translation import ngettext
 
 from .services import FetchResult
 
-# What SQLite, PostgreSQL and MariaDB say, in this order. No exception tells these cases apart.
+# Messages of SQLite, PostgreSQL and MariaDB, in this order. No exception type is specific enough.
 _NOT_MIGRATED = re.compile(
     r"no such table|no such column|has no column"
     r"|(?:relation|column) .*does not exist"
@@ -27,7 +27,7 @@ _NOT_CONNECTED = re.compile(
 
 
 def describe_results(results: Sequence[FetchResult]) -> str:
-    """Say in one line what some fetches did together."""
+    """Sum up some fetches in one line."""
     group = results[0].group
     what = (
         _("Fetched “%(group)s” (id %(id)s)") % {"group": group, "id": group.pk}
@@ -47,7 +47,7 @@ def describe_results(results: Sequence[FetchResult]) -> str:
 
 
 def describe_alias(asked_for: int, returned: int) -> str:
-    """Say in one line that the vendor returned another group than the one asked for."""
+    """Say in one line that the vendor returned a different group than requested."""
     return _("Asked for group %(asked)s, but the vendor returned group %(returned)s.") % {
         "asked": asked_for,
         "returned": returned,

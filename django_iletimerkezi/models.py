@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 else:
     CharField, TextField = models.CharField, models.TextField
 
-# UNION drops rows that were reached before, so that loops come to an end.
+# UNION drops rows that were reached before, so that loops terminate.
 _SUBTREE = """
     WITH RECURSIVE subtree (id) AS (
         SELECT id FROM {table} WHERE id IN ({ids})
@@ -72,7 +72,7 @@ class GroupQuerySet(models.QuerySet["Group"]):
         return {group_id: _climb(group_id, groups) for group_id in group_ids if group_id in groups}
 
     def count_below(self, group_ids: Collection[int]) -> dict[int, int]:
-        """Return how many groups are below each group, by its id, if any are. One query."""
+        """Return the number of groups below each group, by id, without zeros. One query."""
         if not group_ids:
             return {}
         with connections[self.db].cursor() as cursor:
@@ -143,7 +143,7 @@ class Group(models.Model):
         models.SET_NULL,
         null=True,
         blank=True,
-        db_index=False,  # Meta.indexes has one.
+        db_index=False,  # Meta.indexes covers it.
         related_name="children",
         verbose_name=_("parent group"),
     )
@@ -154,7 +154,7 @@ class Group(models.Model):
     seen_at = models.DateTimeField(
         _("last seen"), help_text=_("When an answer last contained this group.")
     )
-    # Which group listed this one last. Not a foreign key: that row may have been deleted.
+    # The group that listed this group last. Not a foreign key: its row may have been deleted.
     named_parent_id = models.BigIntegerField(null=True, editable=False)
     placed_at = models.DateTimeField(
         _("last placed"),

@@ -1,4 +1,4 @@
-"""Where the vendor's API and the mirror meet: what host projects call."""
+"""Fetches groups of the vendor into the mirror: what host projects call."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from django import db
 from .api.parsing import Absence, Answer
 from .conf import conf
 from .exceptions import GroupNotFound, IletimerkeziError
-from .mirror import rules, store
+from .mirror import rules
 from .mirror.crawl import Crawl, Failure
+from .mirror.store import store
 from .models import Group
 
 if TYPE_CHECKING:
@@ -31,12 +32,12 @@ BATCH_GROUPS = 2_500
 """Groups per transaction: larger batches are hardly faster, and hold other writers up longer."""
 
 BATCH_SECONDS = 5
-"""Age at which a smaller batch is stored: as much is lost if the process is killed."""
+"""Seconds until a smaller batch is stored: a killed process loses at most so many."""
 
 
 @dataclass(frozen=True, slots=True)
 class FetchResult:
-    """The outcome of a fetch: the mirrored ``group`` that was answered, and counts of groups.
+    """The outcome of a fetch: the mirrored ``group`` of the answer, and counts of groups.
 
     Each group in the answers is counted once, as ``created``, ``changed`` or ``unchanged``.
     ``missing`` counts the groups that this fetch found to be no longer listed. ``failures`` has
@@ -56,7 +57,7 @@ class FetchResult:
 
 @dataclass(slots=True)
 class Progress:
-    """How far a fetch has come: how many groups were asked for and are known.
+    """How many groups a fetch has asked for (``done``) and found (``known``).
 
     ``unstored`` counts the answers that are not stored yet, ``failures`` has the errors of single
     groups, by id.
@@ -105,17 +106,17 @@ def fetch_group(
     """Fetch a group from the vendor and store the answer in the mirror.
 
     An answer lists a group and its direct subgroups, and does not name its parent (source: the
-    vendor's page for get-group). ``recursive`` fetches everything below it too, ``depth`` that many
-    levels. Answers are stored in batches, at the latest after a few seconds. If an exception or
-    Ctrl-C ends the fetch, the pending answers are stored first. A ``client`` that is passed in
-    stays open, so that several fetches share its connections. ``report`` is called after each
-    answer, with the same ``Progress`` each time.
+    vendor's page for get-group). ``recursive`` also fetches everything below the group, ``depth``
+    that many levels. Answers are stored in batches, at the latest after a few seconds. If an
+    exception or Ctrl-C ends the fetch, the pending answers are stored first. A ``client`` that is
+    passed in stays open, so that several fetches share its connections. ``report`` is called after
+    each answer, with the same ``Progress`` each time.
 
     Call it outside of a transaction: inside one, nothing is stored until the transaction ends, and
     other writers of the mirror wait for it.
 
     Raises ImproperlyConfigured; ValueError for a negative depth or an id outside 1 to 2**63-1;
-    ``django.db.Error``; and IletimerkeziError if the first group cannot be fetched, or none could,
+    ``django.db.Error``; and IletimerkeziError if the first group fails, or if every group would,
     for example because the credentials are wrong. After ``GroupNotFound``, a mirrored group with
     this id is marked missing.
     """
@@ -163,19 +164,20 @@ def _fetch(
     try:
         root = client.ask(group_id)
     except GroupNotFound as error:
-        store.store([_absence(group_id, error)])
+        store([_absence(group_id, error)])
         raise
     recorder.add(root)
     crawl = Crawl(client.ask, root, depth=depth, workers=client.max_connections)
     try:
         recorder.report(done=crawl.done, known=crawl.known)
+        # At depth 0 too, a crawl would ask for the group that was returned in place of another.
         for outcome in crawl if depth != 0 else ():
             recorder.add(outcome)
             recorder.report(done=crawl.done, known=crawl.known)
-            recorder.store_if_due()
-        recorder.store()
+            recorder.flush_if_due()
+        recorder.flush()
     except db.Error:
-        raise
+        raise  # Storing the rest would fail as well.
     except BaseException as error:
         for answer in crawl.arrived():
             recorder.add(answer)
@@ -224,14 +226,14 @@ class _Recorder:
         if self._report:
             self._report(self.progress)
 
-    def store_if_due(self) -> None:
+    def flush_if_due(self) -> None:
         age = monotonic() - self._stored_at
         if self._pending_groups >= BATCH_GROUPS or age >= BATCH_SECONDS:
-            self.store()
+            self.flush()
 
-    def store(self) -> None:
-        """Store what is pending. It stays pending if that fails."""
-        for change in store.store(self._pending):
+    def flush(self) -> None:
+        """Store the pending answers. They stay pending if that fails."""
+        for change in store(self._pending):
             if change.kind == "created":
                 self._created.add(change.group_id)
             elif change.kind == "missing":
@@ -245,9 +247,9 @@ class _Recorder:
         self.progress.unstored = 0
 
     def rescue(self) -> None:
-        """Store what is pending, if possible, before another error ends the fetch."""
+        """Store the pending answers, if possible, before an error ends the fetch."""
         try:
-            self.store()
+            self.flush()
         except (db.Error, KeyboardInterrupt):
             logger.exception("%s answers could not be stored.", len(self._pending))
 
@@ -266,7 +268,7 @@ class _Recorder:
 
 
 def _mirrored(root: Answer) -> Group:
-    """Return the mirrored group, or what the answer says if it was deleted in the meantime."""
+    """Return the mirrored group, or the answer's data if the row was deleted meanwhile."""
     group = root.group
     groups = Group.objects.using(db.router.db_for_write(Group))
     return groups.filter(pk=group.id).first() or Group(

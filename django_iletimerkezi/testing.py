@@ -92,18 +92,18 @@ def _read_outline(outline: str) -> GroupDict:
 
 
 PHONE_BOOK = _read_outline(_OUTLINE)
-"""A phone book of thirty-two groups, made up, three levels below its top."""
+"""A made-up phone book of thirty-two groups, three levels below its root."""
 
 
 class Sandbox:
-    """A server of the vendor's API on a free port of 127.0.0.1; a context manager.
+    """Serves the vendor's API on a free port of 127.0.0.1; a context manager.
 
     It follows the vendor's page for get-group: 404 for any other address, 400 for a request
     that cannot be read, 401 for other credentials, and 463 for a group that it does not have.
 
     ``tree`` are the groups to serve, each with its subgroups inside it; an answer contains
-    one group and its direct subgroups, like the vendor's. ``aliases`` maps an id that is asked
-    for to the one that is answered; ``latency`` is how many seconds each answer takes.
+    one group and its direct subgroups, like the vendor's. ``aliases`` maps a requested id
+    to the id of the returned group; ``latency`` is the number of seconds before each answer.
     ``headers`` are added to each answer. Without tree and aliases it serves
     ``DOCUMENTED_SAMPLE``, also when asked for 5, and ``PHONE_BOOK``. ``asked`` lists the ids of
     the requests that were well-formed and had the right credentials, in order.
@@ -199,7 +199,7 @@ class Sandbox:
         return (200, group) if group else (463, None)
 
     def find(self, group_id: int) -> GroupDict | None:
-        """Return the group to answer for an id, None for the vendor's 463."""
+        """Return the group to return for an id; None means 463."""
         return self._groups.get(self._aliases.get(group_id, group_id))
 
 

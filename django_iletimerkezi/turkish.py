@@ -10,7 +10,7 @@ SEARCH_KEY_LENGTH = 1_000
 """Characters of a search key: far beyond any sensible name. One character may become eighteen."""
 
 _UNSEEN = {"Mn", "Me", "Cf"}
-"""Categories of marks on letters, and of characters that format."""
+"""Unicode categories of combining marks and format characters."""
 _PUNCTUATION = " !\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
 _LETTERS = "abcçdefgğhıijklmnoöpqrsştuüvwxyz"
 _KNOWN = frozenset(_PUNCTUATION + "0123456789" + _LETTERS)

@@ -16,7 +16,6 @@ from django.utils import timezone
 
 from django_iletimerkezi import services
 from django_iletimerkezi.admin import tree
-from django_iletimerkezi.mirror import store
 from django_iletimerkezi.models import Group
 from django_iletimerkezi.services import get_client
 from django_iletimerkezi.testing import Sandbox
@@ -101,7 +100,7 @@ def is_login(answer: Any) -> bool:
 
 @pytest.mark.usefixtures("groups")
 @pytest.mark.parametrize("role", ROLES)
-def test_a_role_can_open_its_pages_only(role: str) -> None:
+def test_a_role_can_open_only_its_pages(role: str) -> None:
     client = client_for(role)
     answers = {page: client.get(address()) for page, address in ADDRESSES.items()}
     opened = {page for page, answer in answers.items() if answer.status_code == 200}
@@ -115,7 +114,7 @@ def test_a_role_can_open_its_pages_only(role: str) -> None:
 
 @pytest.mark.usefixtures("groups")
 @pytest.mark.parametrize("role", ROLES)
-def test_a_role_can_send_its_forms_only(role: str, phone_book: Sandbox) -> None:
+def test_a_role_can_send_only_its_forms(role: str, phone_book: Sandbox) -> None:
     client = client_for(role)
     pages = PAGES.get(role, set())
     for page in ("changelist", "subgroups", "add", "change", "fetch", "delete"):
@@ -129,7 +128,7 @@ def test_a_role_can_send_its_forms_only(role: str, phone_book: Sandbox) -> None:
 
 @pytest.mark.usefixtures("groups")
 @pytest.mark.parametrize("role", ROLES)
-def test_a_role_can_run_its_actions_only(role: str, phone_book: Sandbox) -> None:
+def test_a_role_can_run_only_its_actions(role: str, phone_book: Sandbox) -> None:
     client = client_for(role)
     page = client.get(url("changelist")).content.decode()
     for action in ("fetch_selected", "fetch_selected_recursively", "delete_selected"):
@@ -313,7 +312,7 @@ def test_a_database_error_and_the_lost_answer_are_reported(
     def refuse(answers: object) -> None:
         raise DatabaseError("database is locked")
 
-    monkeypatch.setattr(store, "store", refuse)
+    monkeypatch.setattr(services, "store", refuse)
     reports = [report for _level, report in messages(fetch(client_for("fetcher"), group_id=1000))]
     assert reports[0].startswith("1 answer could not be stored")
     assert reports[1:] == ["Group 1000: Database error: database is locked."]
@@ -359,7 +358,7 @@ def test_the_fetches_of_selected_groups_are_summed_up(phone_book: Sandbox) -> No
 
 
 @pytest.mark.usefixtures("groups")
-def test_selected_groups_are_fetched_once_below_a_selected_group(phone_book: Sandbox) -> None:
+def test_groups_below_another_selected_group_are_fetched_once(phone_book: Sandbox) -> None:
     act(client_for("fetcher"), "fetch_selected_recursively", 3, 4, 6)
     assert sorted(phone_book.asked) == [3, 4, 8]
 
@@ -403,7 +402,7 @@ def test_an_error_that_hits_every_group_stops_the_fetch_and_is_reported_once(
 
 
 @pytest.mark.usefixtures("groups")
-def test_a_fetch_of_rows_of_an_invalid_list_redirects_to_the_error_page() -> None:
+def test_an_action_with_an_invalid_query_redirects_to_the_error_page() -> None:
     fields = {"action": "fetch_selected", "_selected_action": "1"}
     answer = client_for("fetcher").post(f"{url('fetch')}?nonsense=1", fields)
     assert answer["Location"] == f"{url('changelist')}?e=1"
@@ -441,7 +440,7 @@ def test_a_selection_that_is_not_a_group_is_refused() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_fetch_is_outside_of_the_transaction_of_the_request(
+def test_a_fetch_runs_outside_the_transaction_of_the_request(
     phone_book: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plant(LINKS, NAMES)

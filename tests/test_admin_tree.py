@@ -6,7 +6,7 @@ import pytest
 from django.utils import timezone, translation
 from pytest_django import DjangoAssertNumQueries
 
-from django_iletimerkezi.admin import tree
+from django_iletimerkezi.admin import html, tree
 from django_iletimerkezi.admin.tree import Node
 from django_iletimerkezi.models import Group
 
@@ -90,7 +90,7 @@ def test_a_short_next_level_is_loaded() -> None:
     assert next_level(3, 5) == []
 
 
-def test_a_long_next_level_is_loaded_below_a_single_parent_only() -> None:
+def test_a_long_next_level_is_loaded_only_below_a_single_parent() -> None:
     plant({1: None, 2: None, 3: None} | {pk: 1 if pk < 200 else 2 for pk in range(10, 320)})
     assert next_level(1, 2, 3) == []
     assert len(next_level(1, 3)) == tree.PAGE
@@ -143,7 +143,7 @@ def test_a_group_with_hundreds_of_subgroups_does_not_crowd_out_others() -> None:
     assert subgroups(1, 2, 3, start=100)[-1] == "more 2 200"
 
 
-def test_no_groups_have_no_nodes() -> None:
+def test_an_empty_result_has_no_nodes() -> None:
     plant({1: None})
     nothing = Group.objects.none()
     assert tree.nodes(nothing, Group.objects.all()) == []
@@ -227,5 +227,5 @@ def test_times_are_shown_as_how_long_ago(seconds: int, english: str, turkish: st
     shown = []
     for language in ("en", "tr"):
         with translation.override(language):
-            shown.append(tree.ago(moment).replace("\xa0", " "))
+            shown.append(html._ago(moment).replace("\xa0", " "))
     assert shown == [english, turkish]

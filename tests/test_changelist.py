@@ -398,7 +398,7 @@ def test_lookups_that_may_fail_or_take_long_are_refused(client: Client) -> None:
 
 
 @pytest.mark.usefixtures("groups")
-def test_a_sort_order_in_the_query_changes_nothing(client: Client) -> None:
+def test_a_sort_order_in_the_query_is_ignored(client: Client) -> None:
     assert lines(show(client, o="-2")) == lines(show(client))
     assert lines(show(client, o="-1", q="ta")) == ["5", "3+"]
 
@@ -588,7 +588,7 @@ ALL_FILTERS = "presence=missing&fetched=yes&_facets=True"
         (600, 100, "id__gt=0&" * 65 + "id__gt=0"),
     ],
 )
-def test_a_list_of_the_longest_names_has_less_than_half_a_megabyte(
+def test_a_list_of_the_longest_names_is_smaller_than_half_a_megabyte(
     total: int, fanout: int, query: str
 ) -> None:
     plant_longest(total, fanout)
@@ -612,7 +612,7 @@ HUNDRED = "&".join(f"_from={BIG + place}" for place in range(100))
         ("history", [BIG], ""),
     ],
 )
-def test_a_page_of_the_longest_names_has_less_than_half_a_megabyte(
+def test_a_page_of_the_longest_names_is_smaller_than_half_a_megabyte(
     page: str, arguments: list[int], query: str
 ) -> None:
     plant_longest(600, 10)

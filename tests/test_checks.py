@@ -71,7 +71,7 @@ def test_missing_credentials_and_an_invalid_setting_are_both_reported() -> None:
     assert ids == ["django_iletimerkezi.E006", "django_iletimerkezi.W001"]
 
 
-def test_a_credential_of_a_wrong_type_is_not_reported_as_missing_too() -> None:
+def test_a_credential_of_the_wrong_type_is_not_also_reported_as_missing() -> None:
     assert [message.id for message in check(key=5, hash="")] == ["django_iletimerkezi.E002"]
 
 

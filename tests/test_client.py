@@ -220,7 +220,7 @@ def test_the_last_error_is_raised_when_no_retries_are_left() -> None:
 @pytest.mark.parametrize(
     ("script", "most"), [(vendor.hang, 1), (reply(429, Retry_After="3"), 1), (reply(503), 2)]
 )
-def test_all_attempts_together_take_at_most_within(script: vendor.Script, most: int) -> None:
+def test_within_limits_all_attempts_together(script: vendor.Script, most: int) -> None:
     with Vendor(script) as server, make_client(server.url, timeout=3600, retries=100) as client:
         with pytest.raises(ServiceUnavailable):
             client.ask(5, within=0.5)
@@ -257,7 +257,7 @@ def test_pauses_stop_growing_at_thirty_seconds(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize(
     ("header", "factor", "pause"), [("1", 0, 1), ("1", 2.4, 1.2), ("0", 0.5, 0.25)]
 )
-def test_a_pause_takes_as_long_as_the_longer_of_backoff_and_retry_after(
+def test_a_pause_is_the_longer_of_backoff_and_retry_after(
     header: str, factor: float, pause: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_backoff(monkeypatch, factor)
@@ -303,7 +303,7 @@ def test_an_invalid_retry_after_is_ignored(value: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["86400", "Fri, 31 Dec 9999 23:59:59 GMT"])
-def test_a_retry_after_of_days_is_reported_as_hours_at_least(value: str) -> None:
+def test_a_retry_after_of_days_is_reported_as_at_least_six_hours(value: str) -> None:
     assert (retry_after(value) or 0) >= 21_600  # urllib3 caps it there.
 
 
@@ -340,7 +340,7 @@ def test_throttling_holds_back_all_threads(
     assert min(server.times[1:]) - server.times[0] >= 0.5
 
 
-def test_a_503_without_retry_after_holds_back_no_other_request(
+def test_a_503_without_retry_after_does_not_delay_other_requests(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     set_backoff(monkeypatch, 120)

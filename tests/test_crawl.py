@@ -56,13 +56,13 @@ def test_groups_in_loops_and_in_two_places_are_asked_for_once(links: dict[int, l
     assert sorted(server.asked) == [1, 2, 3]
 
 
-def test_a_group_returned_in_place_of_the_root_is_asked_for_itself() -> None:
+def test_a_group_returned_in_place_of_the_root_is_also_asked_for() -> None:
     with forest({1: [2], 2: []}, aliases={99: 1}) as server, make_client(server.url) as client:
         crawl_all(client, root=99)
     assert sorted(server.asked) == [1, 2, 99]
 
 
-def test_a_group_returned_in_place_of_a_subgroup_is_asked_for_itself() -> None:
+def test_a_group_returned_in_place_of_a_subgroup_is_also_asked_for() -> None:
     with forest({1: [6], 60: [61], 61: []}, aliases={6: 60}) as server:
         with make_client(server.url) as client:
             crawl_all(client)
@@ -169,7 +169,7 @@ def test_workers_go_on_while_the_caller_is_busy() -> None:
         assert len(list(steps)) == 98
 
 
-def test_workers_stop_asking_when_the_crawl_is_left() -> None:
+def test_workers_stop_asking_when_the_crawl_stops() -> None:
     with forest(tree_of(3000, 1000), latency=0.01) as server, make_client(server.url) as client:
         for _outcome in crawl(client, client.ask(1)):
             break
@@ -184,7 +184,7 @@ def wait_until_quiet(server: Forest) -> None:
         time.sleep(0.3)
 
 
-def test_answers_that_arrived_before_the_crawl_was_left_are_not_lost() -> None:
+def test_answers_that_arrived_before_the_crawl_stopped_are_not_lost() -> None:
     with forest({1: [2, 3, 4], 2: [], 3: []}) as server, make_client(server.url) as client:
         steps = crawl(client, client.ask(1))
         first = next(iter(steps))
@@ -193,7 +193,7 @@ def test_answers_that_arrived_before_the_crawl_was_left_are_not_lost() -> None:
     assert sorted(outcome.asked_for for outcome in arrived) == [2, 3]
 
 
-def test_threads_that_started_end_if_another_cannot_start(
+def test_started_threads_end_if_another_thread_cannot_start(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     started: list[threading.Thread] = []
@@ -369,7 +369,7 @@ class Moody(Forest):
 
 
 @pytest.mark.parametrize("fate", [401, 429, 463])
-def test_a_root_that_is_refused_the_second_time_shows_that_the_vendor_is_there(fate: int) -> None:
+def test_a_crawl_goes_on_if_the_root_is_refused_the_second_time(fate: int) -> None:
     with Moody(tree_of(12, 11), key=KEY, hash=HASH) as server:
         server.fate = fate
         server.failing = dict.fromkeys(range(2, 8), 500)
@@ -379,7 +379,7 @@ def test_a_root_that_is_refused_the_second_time_shows_that_the_vendor_is_there(f
     assert len(outcomes) == 11
 
 
-def test_a_bug_of_ours_is_not_taken_for_a_failure_of_the_vendor() -> None:
+def test_a_bug_of_ours_is_not_reported_as_a_failure_of_the_vendor() -> None:
     def ask(group_id: int) -> Answer:
         raise ZeroDivisionError
 
@@ -436,7 +436,7 @@ def test_429_until_the_retries_are_used_up_loses_nothing() -> None:
     assert len(outcomes) == 39
 
 
-def test_a_vendor_that_refuses_everything_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_vendor_that_throttles_everything_ends_the_crawl(monkeypatch: pytest.MonkeyPatch) -> None:
     impatient(monkeypatch, 0.5)
     with forest(tree_of(20, 19)) as server, make_client(server.url) as client:
         root = client.ask(1)
@@ -446,7 +446,7 @@ def test_a_vendor_that_refuses_everything_is_given_up(monkeypatch: pytest.Monkey
     assert server.asked == [1]
 
 
-def test_a_vendor_that_starts_to_refuse_everything_is_given_up(
+def test_a_vendor_that_starts_to_throttle_everything_ends_the_crawl(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     impatient(monkeypatch, 0.5)
@@ -458,7 +458,7 @@ def test_a_vendor_that_starts_to_refuse_everything_is_given_up(
 
 
 @pytest.mark.parametrize("depth", [None, 4])
-def test_groups_that_alone_are_always_refused_are_failures(
+def test_single_groups_that_are_always_throttled_are_failures(
     depth: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     impatient(monkeypatch, 1)
@@ -472,7 +472,7 @@ def test_groups_that_alone_are_always_refused_are_failures(
     assert answered == set(tree) - {3, 31} - set(tree[3])
 
 
-def test_many_groups_that_are_always_refused_are_failures_each(
+def test_each_of_many_groups_that_are_always_throttled_is_a_failure(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     impatient(monkeypatch, 3)
@@ -495,7 +495,7 @@ def test_a_crawl_may_take_longer_than_the_patience(monkeypatch: pytest.MonkeyPat
             assert failed(crawl_all(client)) == {}
 
 
-def test_time_that_the_caller_takes_is_not_the_vendors_silence(
+def test_time_spent_by_the_caller_does_not_count_as_silence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     impatient(monkeypatch, 1)

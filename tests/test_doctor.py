@@ -218,7 +218,7 @@ DAY = timedelta(days=1)
         (lambda ca: trustme.CA().issue_cert("127.0.0.1"), "unable to get local issuer certificate"),
     ],
 )
-def test_a_bad_certificate_fails_at_tls_with_the_words_of_openssl(
+def test_a_bad_certificate_fails_at_tls_with_the_message_of_openssl(
     certificate: Callable[[trustme.CA], trustme.LeafCert], reason: str, authority: trustme.CA
 ) -> None:
     with serve(certificate(authority), well()) as server:
@@ -271,7 +271,7 @@ def test_a_handshake_that_the_server_breaks_off_fails_at_tls(
 
 
 @pytest.mark.parametrize("length", [0, 300])
-def test_a_bundle_without_a_whole_certificate_fails_at_tls(
+def test_an_empty_or_truncated_bundle_fails_at_tls(
     length: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     authority, bundle = trustme.CA(), tmp_path / "ca.pem"
@@ -290,7 +290,7 @@ def test_a_missing_bundle_fails_at_the_environment(
     assert_fails_at("environment", outcome, r"Cannot send requests to .* certificate bundle in the")
 
 
-def test_a_host_that_no_request_can_have_fails_at_the_environment() -> None:
+def test_an_unusable_host_name_fails_at_the_environment() -> None:
     outcome = examine("https://٣.example/")
     assert_fails_at("environment", outcome, "Cannot send requests to .* ILETIMERKEZI_BASE_URL")
 
@@ -313,7 +313,7 @@ def tunnel_to_nowhere(connection: vendor.Connection) -> None:
         (tunnel_to_nowhere, "TLS", r"did not answer within 0\.3 seconds\. Check .*TLS"),
     ],
 )
-def test_a_proxy_that_fails_is_blamed_and_the_name_is_left_to_the_proxy(
+def test_a_failing_proxy_is_blamed_and_the_host_name_is_not_tried(
     script: vendor.Script, step: str, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Vendor(script) as proxy:
@@ -326,7 +326,7 @@ def test_a_proxy_that_fails_is_blamed_and_the_name_is_left_to_the_proxy(
     assert SECRET not in outcome.out
 
 
-def test_a_proxy_that_is_not_there_fails_at_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unreachable_proxy_fails_at_the_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         monkeypatch.setenv("HTTPS_PROXY", f"http://127.0.0.1:{listener.getsockname()[1]}")
     outcome = examine("https://api.example.test/v1/")
@@ -388,7 +388,7 @@ def test_an_answer_that_says_nothing_about_the_request_fails_at_the_answer(
     assert_fails_at("answer", outcome, text, skipped=("TLS",))
 
 
-def test_the_request_is_repeated_as_often_as_the_settings_say() -> None:
+def test_the_request_is_retried_as_often_as_the_settings_say() -> None:
     with Vendor(reply(503), well()) as server:
         outcome = examine(server.url, ILETIMERKEZI_RETRIES=2, ILETIMERKEZI_TIMEOUT=10)
     assert (outcome.status, len(server.received)) == (0, 2)

@@ -27,7 +27,7 @@ def wrapped(reason: Exception, cause: Exception) -> requests.ConnectionError:
         (ConnectionRefusedError(), "ConnectionRefusedError"),
     ],
 )
-def test_without_a_connection_no_group_can_be_fetched(cause: Exception, reason: str) -> None:
+def test_a_failed_connection_is_fatal(cause: Exception, reason: str) -> None:
     error = explain(
         wrapped(NewConnectionError(HTTPConnection(HOST), ""), cause), HOST, 30, "connection"
     )
@@ -39,7 +39,7 @@ def test_without_a_connection_no_group_can_be_fetched(cause: Exception, reason: 
     assert (error.is_fatal, error.temporary, error.step) == (True, True, "connection")
 
 
-def test_a_timeout_concerns_one_request_only() -> None:
+def test_a_timeout_is_not_fatal() -> None:
     error = explain(ReadTimeoutError(HTTPConnectionPool(HOST), "/", ""), HOST, 30, "answer")
     assert str(error) == (
         "api.example.test did not answer within 30 seconds. "

@@ -14,8 +14,8 @@ from django.core.management import call_command
 from django.db import OperationalError, connection
 from django.test.utils import override_settings
 
+from django_iletimerkezi import services
 from django_iletimerkezi.api.client import IletimerkeziClient
-from django_iletimerkezi.mirror import store
 from django_iletimerkezi.models import Group
 from django_iletimerkezi.testing import Sandbox
 
@@ -38,9 +38,9 @@ FAILURES = [
     (reply(200, envelope(422, "Doğrulanamadı")), r"answered 422 \(Doğrulanamadı\)\. Look"),
     (
         reply(500, b"oops"),
-        r"not available: it answered 500 \(Internal Server Error\)\. If this lasts",
+        r"not available: it answered 500 \(Internal Server Error\)\. If this persists",
     ),
-    (reply(200, envelope(503, "Bakım")), r"it answered 503 \(Bakım\)\. If this lasts"),
+    (reply(200, envelope(503, "Bakım")), r"it answered 503 \(Bakım\)\. If this persists"),
     (reply(429, Retry_After="300"), r"429 \(Too Many Requests\)\. .* Try again in 300 seconds\.$"),
     (reply(502, b"no gzip", Content_Encoding="gzip"), r"it answered 502 \(Bad Gateway\)\. If this"),
     (reply(200, b"no gzip", Content_Encoding="gzip"), r"cannot be decompressed\.$"),
@@ -353,7 +353,7 @@ def test_an_answer_that_cannot_be_stored_after_ctrl_c_is_counted(
     def refuse(answers: object) -> None:
         raise next(problems)
 
-    monkeypatch.setattr(store, "store", refuse)
+    monkeypatch.setattr(services, "store", refuse)
     outcome = run("fetch_group", "1410")
     assert outcome.status == 130
     assert outcome.err == "CommandError: 1 answer could not be stored: fetch again.\nStopped.\n"

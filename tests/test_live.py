@@ -313,7 +313,7 @@ def test_the_proxy_of_the_environment_is_used_over_https(monkeypatch: pytest.Mon
 
 
 @pytest.mark.parametrize("script", [vendor.hang, vendor.drip_headers, vendor.drip_chunks])
-def test_a_slow_vendor_ends_the_probe_before_its_answer_ends(script: vendor.Script) -> None:
+def test_the_probe_times_out_before_a_slow_answer_ends(script: vendor.Script) -> None:
     has_answered = threading.Event()
 
     def watched(connection: vendor.Connection) -> None:

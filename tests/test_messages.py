@@ -53,7 +53,7 @@ def test_a_failure_names_the_group_and_the_error() -> None:
     assert said.startswith("Group 5: iletimerkezi answered 463 (Yok.).")
 
 
-def test_a_failure_of_the_database_has_its_next_step() -> None:
+def test_a_database_failure_names_the_next_step() -> None:
     said = describe_failure(5, OperationalError("no such table: x"))
     assert said == f"Group 5: Database error: no such table: x.{MIGRATE}"
 

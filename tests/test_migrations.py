@@ -131,7 +131,7 @@ def test_rows_of_the_oldest_release_are_kept(migrate: Migrate, sandbox: Sandbox)
     assert fetch_group(5).group.name == "Test 1"
 
 
-def test_denials_of_the_oldest_release_get_their_time(migrate: Migrate) -> None:
+def test_denials_of_the_oldest_release_get_denied_at(migrate: Migrate) -> None:
     later = THEN + timedelta(seconds=1)
     migrate(OLDEST)
     create_old(

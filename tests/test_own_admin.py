@@ -70,7 +70,7 @@ def other_database() -> Iterator[str]:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_fetch_is_outside_of_the_transactions_of_all_databases(
+def test_a_fetch_runs_outside_the_transactions_of_all_databases(
     register: Register, sandbox: Sandbox, other_database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     in_transaction: list[bool] = []
@@ -92,7 +92,7 @@ def test_a_fetch_is_outside_of_the_transactions_of_all_databases(
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("groups")
-def test_other_actions_are_in_the_transaction_of_the_request(
+def test_other_actions_run_in_the_transaction_of_the_request(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def refuse(groups: object) -> None:
@@ -200,7 +200,7 @@ class Adding(GroupAdmin):
         return True
 
 
-def test_an_admin_that_allows_adding_has_the_page_of_django_for_it(register: Register) -> None:
+def test_an_admin_that_allows_adding_has_djangos_page_for_adding(register: Register) -> None:
     register(Adding)
     assert client_for("superuser").get(url("add")).status_code == 200
 

@@ -65,7 +65,7 @@ def test_the_wheel_names_its_license_and_dependencies(wheel: zipfile.ZipFile) ->
     assert names == ["django", "requests", "tqdm", "urllib3"]
 
 
-def test_the_classifiers_are_the_tested_matrix() -> None:
+def test_the_classifiers_match_the_tested_matrix() -> None:
     claimed = {
         label.rpartition(" :: ")[2]
         for label in pyproject()["project"]["classifiers"]
@@ -96,7 +96,7 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(map(int, re.findall(r"\d+", version)))
 
 
-def test_the_newest_entry_of_the_changelog_is_the_version() -> None:
+def test_the_newest_changelog_entry_has_the_current_version() -> None:
     lines = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8").splitlines()
     headings = [line for line in lines if line.startswith("## ")]
     entries = [re.fullmatch(r"## (\d+\.\d+\.\d+) \((.+)\)", line) for line in headings]

@@ -149,7 +149,7 @@ NOT_NUMBERS = [
 
 @pytest.mark.parametrize("field", ["id", "count"])
 @pytest.mark.parametrize("value", NOT_NUMBERS)
-def test_other_values_than_integers_and_digits_are_refused(value: Any, field: str) -> None:
+def test_values_other_than_integers_and_digits_are_refused(value: Any, field: str) -> None:
     assert flaw(answer(**{field: value})) == f"response.group.{field} is not a whole number"
 
 
@@ -160,7 +160,7 @@ def test_zero_is_a_count_but_not_an_id(value: int | str) -> None:
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity"])
-def test_a_number_outside_of_json_is_refused(number: str) -> None:
+def test_nan_and_infinity_are_refused(number: str) -> None:
     body = written(f'{{"id": 5, "name": "a", "count": {number}}}')
     assert flaw(body) == "it is not JSON in UTF-8"
 
@@ -189,12 +189,12 @@ def test_parse_id_refuses_other_texts(text: str) -> None:
 @pytest.mark.parametrize(
     "name", ["", " ", "0", "Iğdır 📟", "a\nb\x1b[31m", "\u202eters", "x" * 9999]
 )
-def test_any_text_is_a_name(name: str) -> None:
+def test_a_name_may_be_any_text(name: str) -> None:
     assert read(answer(name=name)).name == name
 
 
 @pytest.mark.parametrize("name", [None, 5, True, ["a"], {}])
-def test_a_name_of_another_type_is_refused(name: Any) -> None:
+def test_a_name_of_the_wrong_type_is_refused(name: Any) -> None:
     assert flaw(answer(name=name)) == "response.group.name is not a string"
 
 
@@ -253,7 +253,7 @@ def test_unknown_fields_are_ignored() -> None:
         (b'{"response": {"group": {}}}', "response.group.id is missing"),
     ],
 )
-def test_a_body_of_another_shape_is_refused(body: bytes, what: str) -> None:
+def test_a_body_of_the_wrong_shape_is_refused(body: bytes, what: str) -> None:
     assert flaw(body) == what
 
 
@@ -281,12 +281,12 @@ def test_a_key_other_than_an_index_is_refused(key: str) -> None:
 
 
 @pytest.mark.parametrize("children", ["", "[]", 0, 5, False, True, 1.5])
-def test_children_of_another_type_are_refused(children: Any) -> None:
+def test_children_of_the_wrong_type_are_refused(children: Any) -> None:
     assert flaw(answer(children=children)) == "response.group.children is not a list"
 
 
 @pytest.mark.parametrize("child", [None, 6, "6", [], True])
-def test_a_child_of_another_type_is_refused_with_its_index(child: Any) -> None:
+def test_a_child_of_the_wrong_type_is_refused_with_its_index(child: Any) -> None:
     body = answer(children=[CHILD, child])
     assert flaw(body) == "response.group.children[1] is not an object"
 
@@ -460,7 +460,7 @@ def test_a_successful_answer_without_a_body_is_refused(http_status: int) -> None
 
 
 @pytest.mark.parametrize("message", [None, 5, ["a"], {}, ""])
-def test_a_message_of_another_type_is_dropped(message: Any) -> None:
+def test_a_message_of_the_wrong_type_is_dropped(message: Any) -> None:
     assert error(envelope(code=463, message=message)).message == ""
 
 

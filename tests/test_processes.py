@@ -248,7 +248,7 @@ def test_writers_that_contradict_each_other_make_no_loop_and_lose_nothing(
 
 
 @pytest.mark.parametrize("number", [1, 60, 120])
-def test_ctrl_c_ends_a_fetch_and_all_answers_before_are_stored(
+def test_ctrl_c_ends_a_fetch_and_all_earlier_answers_are_stored(
     number: int, database: Database
 ) -> None:
     tree = tree_of(120, 6)

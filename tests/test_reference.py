@@ -111,7 +111,7 @@ def test_each_url_name_and_permission_of_the_admin_is_documented(code: str) -> N
 
 
 @both_languages
-def test_the_command_in_the_line_for_cron_is_valid(code: str) -> None:
+def test_the_command_in_the_cron_line_is_valid(code: str) -> None:
     line = r"^[\d*]+ .* manage\.py (\w+) (.+)$"
     [(name, arguments)] = re.findall(line, read(f"docs/{code}/how-to/schedule.md"), re.MULTILINE)
     parser(name).parse_args(arguments.split())

@@ -49,7 +49,7 @@ def test_ci_and_the_workflow_make_the_same_targets() -> None:
     assert targets(read(".pre-commit-config.yaml"), "entry: ") <= made <= makefile_targets()
 
 
-def test_the_workflow_has_the_matrix_of_tox() -> None:
+def test_the_workflow_uses_the_matrix_of_tox() -> None:
     setup = ConfigParser()
     setup.read(ROOT / "setup.cfg")
     lowest = tomllib.loads(read("pyproject.toml"))["project"]["requires-python"].lstrip(">=")

@@ -167,12 +167,12 @@ def test_missing_since_is_newer_than_the_last_answer_that_contained_the_group(ro
     assert rows[1].missing_since == at(3)
 
 
-def test_a_group_that_only_an_older_list_knows_is_created_as_missing(rows: Rows) -> None:
+def test_a_group_that_only_an_older_answer_lists_is_created_as_missing(rows: Rows) -> None:
     changes = apply(rows, answer(3, group(1)), answer(2, group(1, group(2, name="iki"))))
     assert changes == [(2, "created", None, "iki"), (2, "missing")]
 
 
-def test_an_older_list_of_another_parent_counts_more_than_an_absence(rows: Rows) -> None:
+def test_a_late_answer_of_another_parent_moves_a_missing_group(rows: Rows) -> None:
     apply(rows, answer(1, group(1, 2)), answer(3, group(1)), answer(2, group(9, 2)))
     assert (parents(rows)[2], missing(rows)) == (9, set())
 
@@ -180,7 +180,7 @@ def test_an_older_list_of_another_parent_counts_more_than_an_absence(rows: Rows)
 # Answers about another group
 
 
-def test_an_alias_leaves_the_group_that_was_asked_for_alone(rows: Rows) -> None:
+def test_an_alias_does_not_change_the_requested_group(rows: Rows) -> None:
     apply(rows, answer(1, group(5, 6, name="beş")))
     before = {pk: vars(row) for pk, row in rows.items()}
     apply(rows, answer(2, group(97101, 97489), asked_for=5))
@@ -193,7 +193,7 @@ def test_an_alias_says_nothing_about_missing_subgroups(rows: Rows) -> None:
     assert missing(rows) == set()
 
 
-def test_of_two_places_in_one_answer_the_later_in_reading_order_counts(rows: Rows) -> None:
+def test_the_later_of_two_places_in_one_answer_counts(rows: Rows) -> None:
     early, late = group(4, name="erken", count=1), group(4, name="geç")
     apply(rows, answer(1, group(1, group(2, early), group(3, late))))
     assert (rows[4].parent_id, rows[4].name, rows[4].count) == (3, "geç", 0)
@@ -227,7 +227,7 @@ def test_a_cut_link_comes_back_when_its_loop_is_resolved(rows: Rows) -> None:
     assert parents(rows) == {1: 9, 2: 1, 9: None}
 
 
-def test_of_equally_old_links_that_of_the_smallest_id_is_cut(rows: Rows) -> None:
+def test_a_loop_of_equally_old_links_is_cut_at_the_smallest_id(rows: Rows) -> None:
     apply(rows, answer(1, group(2, 1)), answer(1, group(1, 2)))
     assert parents(rows) == {1: None, 2: 1}
 
@@ -238,13 +238,13 @@ def test_a_group_whose_link_is_cut_is_missing_when_its_named_parent_drops_it(row
 
 
 @pytest.mark.parametrize("loop", [{1: 1}, {1: 2, 2: 1}, {1: 2, 2: 3, 3: 1}])
-def test_a_loop_that_somebody_stored_by_hand_is_cut(loop: dict[int, int]) -> None:
+def test_a_loop_stored_by_hand_is_cut(loop: dict[int, int]) -> None:
     rows = {pk: Group(pk, parent_id=parent, seen_at=at(1), count=0) for pk, parent in loop.items()}
     apply(rows, answer(2, group(7, 8)))
     assert None in {rows[pk].parent_id for pk in loop}
 
 
-def test_a_parent_that_somebody_stored_by_hand_stays_until_the_vendor_names_one() -> None:
+def test_a_parent_stored_by_hand_stays_until_the_vendor_names_a_parent() -> None:
     rows = {pk: Group(pk, parent_id=pk - 1 or None, seen_at=at(1), count=0) for pk in (1, 2)}
     apply(rows, answer(2, group(2)))
     assert parents(rows) == {1: None, 2: 1}

@@ -18,7 +18,6 @@ from django_iletimerkezi.exceptions import (
     ServiceUnavailable,
     UnexpectedResponse,
 )
-from django_iletimerkezi.mirror import store
 from django_iletimerkezi.models import Group
 from django_iletimerkezi.services import FetchResult, Progress, fetch_each, fetch_group, get_client
 from django_iletimerkezi.testing import Sandbox
@@ -166,7 +165,7 @@ def test_fetch_each_stops_after_a_database_error(
     def refuse(answers: object) -> None:
         raise OperationalError("no")
 
-    monkeypatch.setattr(store, "store", refuse)
+    monkeypatch.setattr(services, "store", refuse)
     (only,) = fetch_each([97101, 1410])
     assert (sandbox.asked, type(only.outcome)) == ([97101], OperationalError)
     assert only.progress.unstored == 1
@@ -186,7 +185,7 @@ def test_fetch_each_raises_without_credentials() -> None:
 # Each setting counts from the next call on.
 
 
-def test_missing_credentials_are_improperly_configured() -> None:
+def test_missing_credentials_raise_improperly_configured() -> None:
     with pytest.raises(ImproperlyConfigured, match="set ILETIMERKEZI_API_KEY and"):
         get_client()
 
@@ -202,7 +201,7 @@ def test_missing_credentials_are_improperly_configured() -> None:
         {"ILETIMERKEZI_MAX_CONNECTIONS": 0},
     ],
 )
-def test_a_wrong_setting_is_improperly_configured(
+def test_a_wrong_setting_raises_improperly_configured(
     sandbox: Sandbox, wrong: dict[str, object]
 ) -> None:
     with override_settings(**wrong), pytest.raises(ImproperlyConfigured):

@@ -114,7 +114,7 @@ def test_a_chain_whose_ids_run_backwards_is_stored_in_one_batch() -> None:
     assert parents() == {pk: pk + 1 for pk in range(1, 59)} | {59: 100, 100: None}
 
 
-def test_loops_are_cut_although_the_links_came_in_different_batches() -> None:
+def test_loops_across_batches_are_cut() -> None:
     for minute, (parent, child) in enumerate([(1, 2), (2, 3), (3, 4), (4, 1)]):
         store([answer(minute, group(parent, child))])
     assert parents() == {1: 4, 2: None, 3: 2, 4: 3}
@@ -130,7 +130,7 @@ def test_a_loop_of_two_thousand_groups_is_cut() -> None:
 
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(data=st.data(), history=histories())
-def test_the_table_holds_what_the_rules_make_of_all_rows(
+def test_the_table_matches_the_rules_applied_to_all_rows(
     data: st.DataObject, history: list[Answer | Absence]
 ) -> None:
     rows: dict[int, Group] = {}

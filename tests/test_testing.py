@@ -118,13 +118,13 @@ def test_turkish_names_are_sent_as_utf_8(sandbox: Sandbox) -> None:
         envelope(True),
     ],
 )
-def test_a_request_of_another_shape_is_answered_with_400(sandbox: Sandbox, body: Any) -> None:
+def test_a_request_of_the_wrong_shape_is_answered_with_400(sandbox: Sandbox, body: Any) -> None:
     assert ask(sandbox, body) == UNREADABLE
     assert sandbox.asked == []
 
 
 @pytest.mark.parametrize("body", [b"", b"<xml>", b"{", b"\xff"])
-def test_a_request_other_than_json_is_answered_with_400(sandbox: Sandbox, body: bytes) -> None:
+def test_a_request_that_is_not_json_is_answered_with_400(sandbox: Sandbox, body: bytes) -> None:
     with closing(connect(sandbox)) as connection:
         assert send(connection, body) == UNREADABLE
 

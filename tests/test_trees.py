@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 import json
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from django.core.management.base import OutputWrapper
 from django.test import override_settings
 from django.utils import timezone
 
-from django_iletimerkezi.management.trees import in_ascii, json_lines, text_lines
+from django_iletimerkezi.management.terminal import write_line
+from django_iletimerkezi.management.trees import json_lines, text_lines
 from django_iletimerkezi.models import Group
 from django_iletimerkezi.turkish import sort_key
 
@@ -91,7 +94,7 @@ def test_a_tree_without_its_root_is_empty() -> None:
     assert list(json_lines([], 1)) == list(text_lines([], 1)) == []
 
 
-def test_a_missing_group_is_drawn_with_the_local_time_since_when() -> None:
+def test_a_missing_group_is_drawn_with_its_local_missing_since() -> None:
     with timezone.override("Europe/Istanbul"):
         assert text([group(1), group(2, 1, missing_since=MISSING_SINCE)], 1)[1] == (
             "└── g2 (id 2, 2 contacts) missing since 2026-05-02 00:30"
@@ -164,6 +167,10 @@ def test_a_chain_of_two_thousand_groups_is_drawn() -> None:
     assert list(json_lines(rows, 1))[-1].endswith("]}" * 2000)
 
 
-def test_a_line_can_be_written_in_ascii() -> None:
-    assert in_ascii("│   ├── Iğdır") == r"|   |-- I\u011fd\u0131r"
-    assert in_ascii("└── 📟 …") == r"`-- \U0001f4df ~"
+def test_a_stream_without_unicode_gets_the_tree_in_ascii() -> None:
+    raw = io.BytesIO()
+    with io.TextIOWrapper(raw, encoding="ascii", write_through=True) as stream:
+        write_line(OutputWrapper(stream), "│   ├── Iğdır")
+        write_line(OutputWrapper(stream), "└── 📟 …")
+        written = raw.getvalue().decode()
+    assert written == "|   |-- I\\u011fd\\u0131r\n`-- \\U0001f4df ~\n"

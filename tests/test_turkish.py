@@ -22,7 +22,7 @@ def test_letters_sort_in_turkish_alphabetical_order() -> None:
     assert is_in_order(list(SMALL))
 
 
-def test_case_does_not_matter_to_the_order() -> None:
+def test_the_order_ignores_case() -> None:
     assert list(map(sort_key, SMALL)) == list(map(sort_key, CAPITAL))
 
 

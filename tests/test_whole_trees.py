@@ -28,8 +28,9 @@ from django_iletimerkezi.exceptions import (
     IletimerkeziError,
     ServiceUnavailable,
 )
-from django_iletimerkezi.mirror import rules, store
+from django_iletimerkezi.mirror import rules
 from django_iletimerkezi.mirror.crawl import Crawl, Failure
+from django_iletimerkezi.mirror.store import remove
 from django_iletimerkezi.models import Group
 from django_iletimerkezi.services import FetchResult, Progress, fetch_group
 
@@ -283,7 +284,7 @@ def test_a_group_created_and_denied_within_a_batch_counts_as_missing() -> None:
         assert counts(fetch(server)) == (2, 0, 0, 1)
 
 
-def test_a_batch_is_stored_a_few_seconds_after_the_last(
+def test_a_batch_is_stored_a_few_seconds_after_the_previous_one(
     in_order: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The clock is read once per batch and once per answer below the first.
@@ -305,13 +306,13 @@ def test_a_batch_is_stored_when_enough_groups_are_pending(monkeypatch: pytest.Mo
 
 def record_batches(monkeypatch: pytest.MonkeyPatch) -> list[list[Answer | Absence]]:
     batches: list[list[Answer | Absence]] = []
-    usual = store.store
+    usual = services.store
 
     def record(answers: list[Answer | Absence]) -> list[rules.Difference]:
         batches.append(answers)
         return usual(answers)
 
-    monkeypatch.setattr(store, "store", record)
+    monkeypatch.setattr(services, "store", record)
     return batches
 
 
@@ -397,18 +398,18 @@ def test_json_output_has_every_group_of_a_large_tree() -> None:
     assert (outcome.status, outcome.err, len(tree["children"])) == (0, "", 299)
 
 
-def test_a_group_deleted_during_the_fetch_is_printed_as_it_was_answered(
+def test_a_group_deleted_during_the_fetch_is_printed_from_the_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(services, "BATCH_SECONDS", 0)
-    usual = store.store
+    usual = services.store
 
     def store_and_remove(answers: list[Answer | Absence]) -> list[rules.Difference]:
         changes = usual(answers)
-        store.remove(Group.objects.filter(pk=1))
+        remove(Group.objects.filter(pk=1))
         return changes
 
-    monkeypatch.setattr(store, "store", store_and_remove)
+    monkeypatch.setattr(services, "store", store_and_remove)
     with Forest(tree_of(10, 5)) as server:
         outcome = fetch_by_command(server, "-r")
     assert (outcome.status, outcome.err) == (0, "")
@@ -493,7 +494,7 @@ def refuse(answers: object) -> None:
     raise OperationalError("no")
 
 
-def test_wrong_credentials_in_the_middle_keep_the_answers_before(in_order: None) -> None:
+def test_answers_before_wrong_credentials_are_kept(in_order: None) -> None:
     with Forest(tree_of(40, 39)) as server:
         change_key(server, at=20)
         with pytest.raises(AuthenticationFailed):
@@ -511,7 +512,7 @@ def test_the_command_reports_wrong_credentials_once() -> None:
 
 def test_a_database_error_ends_the_fetch(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(services, "BATCH_GROUPS", 10)
-    monkeypatch.setattr(store, "store", refuse)
+    monkeypatch.setattr(services, "store", refuse)
     with Forest(tree_of(400, 399), latency=0.01) as server:
         with pytest.raises(DatabaseError):
             fetch(server)
@@ -519,7 +520,7 @@ def test_a_database_error_ends_the_fetch(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize("end", [KeyboardInterrupt, AuthenticationFailed, OperationalError])
-def test_failures_of_single_groups_survive_the_end_of_a_fetch(
+def test_failures_of_single_groups_are_kept_if_a_fetch_ends_early(
     end: type[BaseException], in_order: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reports: list[Progress] = []
@@ -528,7 +529,7 @@ def test_failures_of_single_groups_survive_the_end_of_a_fetch(
         if end is KeyboardInterrupt:
             monkeypatch.setattr(services, "Crawl", InterruptedCrawl)
         elif end is OperationalError:
-            monkeypatch.setattr(store, "store", refuse)
+            monkeypatch.setattr(services, "store", refuse)
         else:
             change_key(server, at=20)
         with pytest.raises(end) as caught:
@@ -551,7 +552,7 @@ def test_the_command_names_failures_before_a_fatal_error(in_order: None) -> None
 def test_the_command_names_failures_and_lost_answers_before_a_database_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(store, "store", refuse)
+    monkeypatch.setattr(services, "store", refuse)
     with Forest(tree_of(20, 19)) as server:
         server.failing = {3: 500}
         outcome = fetch_by_command(server, "-r")
@@ -614,7 +615,7 @@ def test_answers_that_cannot_be_stored_after_ctrl_c_are_counted(
     def fail(answers: object) -> None:
         raise next(problems)
 
-    monkeypatch.setattr(store, "store", fail)
+    monkeypatch.setattr(services, "store", fail)
     with Forest(tree_of(30, 29)) as server:
         outcome = fetch_by_command(server, "-r")
     assert outcome.status == 130
@@ -622,13 +623,13 @@ def test_answers_that_cannot_be_stored_after_ctrl_c_are_counted(
 
 
 def test_ctrl_c_in_the_last_batch_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    usual = store.store
+    usual = services.store
 
     def interrupted(answers: object) -> None:
-        monkeypatch.setattr(store, "store", usual)
+        monkeypatch.setattr(services, "store", usual)
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(store, "store", interrupted)
+    monkeypatch.setattr(services, "store", interrupted)
     with Forest(tree_of(30, 5)) as server:
         outcome = fetch_by_command(server, "-r")
     assert (outcome.status, fetched()) == (130, 30)

@@ -26,11 +26,11 @@ FROM_VAR = "_from"
 START_VAR = "_start"
 
 MAX_QUERY = 600
-"""Characters of a query string: each link of a page repeats it, and nobody types more."""
+"""Longest query string: every link on a page repeats it, and nobody types more."""
 
 
 def search(groups: QuerySet[Group], term: str) -> QuerySet[Group]:
-    """Return the groups whose name or id has each word of a term. Those with its ids come first."""
+    """Find groups that have each word of a term in their name or id. Id matches come first."""
     words = search_key(term).split()
     if not words:
         return groups.none()
@@ -94,6 +94,7 @@ class TreeChangeList(ChangeList):
         return urlencode(kept, doseq=True)
 
     def _find(self, request: HttpRequest) -> None:
+        self.list_per_page = tree.PAGE
         super().get_results(request)
         found = tree.nodes(self.result_list, self.root_queryset)
         tree.add_paths(found, self.root_queryset)
@@ -135,7 +136,7 @@ class TreeChangeList(ChangeList):
     def _page(
         self, request: HttpRequest, groups: GroupQuerySet, number: int | None = None
     ) -> list[tree.Node]:
-        """Return a page of groups. Their number is counted if it is not known."""
+        """Return a page of groups. Counts all groups unless ``number`` is given."""
         self.paginator = self.model_admin.get_paginator(request, groups, tree.PAGE)
         if number is not None:
             self.paginator.count = number
@@ -151,7 +152,7 @@ class TreeChangeList(ChangeList):
 
 
 class SubgroupsChangeList(TreeChangeList):
-    """Only the subgroups of some groups, which the page inserts."""
+    """The subgroups of some groups, for tree.js to insert."""
 
     def get_results(self, request: HttpRequest) -> None:
         start = parse_number(request.GET.get(START_VAR, "0"))

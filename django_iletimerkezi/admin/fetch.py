@@ -43,7 +43,7 @@ def fetch_and_report(
 ) -> list[Group]:
     """Fetch groups one by one, leave messages about the outcome, and return the fetched groups.
 
-    ``log`` is called with each of them and what was done.
+    ``log`` is called with each fetched group and a summary.
     """
     results: list[FetchResult] = []
     errors: list[str] = []
@@ -69,7 +69,7 @@ def fetch_and_report(
 
 
 def _add_messages(request: HttpRequest, level: int, texts: Collection[str], most: int = 10) -> None:
-    """Add messages; beyond ``most``, which fill a screen, only their number."""
+    """Add up to ``most`` messages, about a screenful, and count the others."""
     for text in list(texts)[:most]:
         messages.add_message(request, level, text)
     if (left := len(texts) - most) > 0:

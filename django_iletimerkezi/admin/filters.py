@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -25,19 +26,19 @@ _BOUNDED = {
     *("", "exact", "iexact", "in", "isnull", "gt", "gte", "lt", "lte"),
     *("contains", "icontains", "startswith", "istartswith"),
 }
-"""Lookups that read each row at most once, and that no value turns into a database error."""
+"""Lookups that read each row at most once and raise no database error for any value."""
 
 
 def is_allowed(lookup: str, value: str, options: Options[Any], declared: Iterable[str]) -> bool:
     """May a query string have this lookup?
 
-    Allowed are lookups that take a bounded time, those on fields that the host ``declared``, and
-    its ``limit_choices_to``. Django refuses what names no field, later.
+    Allows lookups that take bounded time, fields that the host ``declared``, and its
+    ``limit_choices_to``. Django refuses unknown fields later.
     """
     field, suffix = _split(lookup, options)
     if field is None or (field.concrete and suffix in _BOUNDED):
         return True
-    # Of these lookups, the database rejects some values with an error.
+    # Some values of these lookups raise a database error.
     is_safe = not lookup.endswith(("__regex", "__iregex", "__range"))
     is_declared = f"{lookup}__".startswith(tuple(f"{name}__" for name in declared))
     limits = (limit() if callable(limit) else limit for limit in options.related_fkey_lookups)
@@ -61,10 +62,10 @@ def _is_number(text: str) -> bool:
 
 
 def _split(lookup: str, options: Options[Any]) -> tuple[Any, str]:
-    """Split a lookup into a field of the model, if it starts with one, and what follows."""
+    """Split a lookup into its model field, None if unknown, and the rest."""
     name, _separator, suffix = lookup.partition("__")
     if name == "parent":
-        suffix = suffix.removeprefix("id").removeprefix("pk").removeprefix("__")
+        suffix = re.sub(r"^(id|pk)(__|$)", "", suffix)
     try:
         return options.pk if name == "pk" else options.get_field(name), suffix
     except FieldDoesNotExist:
@@ -72,16 +73,16 @@ def _split(lookup: str, options: Options[Any]) -> tuple[Any, str]:
 
 
 class _Filter(admin.SimpleListFilter):
-    """Offers the options of a subclass: by value, their texts and conditions."""
+    """A filter whose subclass maps each value to a text and a condition."""
 
-    options: Callable[[QuerySet[Group]], dict[str, tuple[_StrPromise, Q]]]
+    conditions: Callable[[QuerySet[Group]], dict[str, tuple[_StrPromise, Q]]]
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, _StrPromise]]:
-        self._options = self.options(model_admin.get_queryset(request))
-        return [(value, text) for value, (text, _condition) in self._options.items()]
+        self._conditions = self.conditions(model_admin.get_queryset(request))
+        return [(value, text) for value, (text, _condition) in self._conditions.items()]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Group]) -> QuerySet[Group]:
-        _text, condition = self._options.get(self.value() or "", ("", Q()))
+        _text, condition = self._conditions.get(self.value() or "", ("", Q()))
         return queryset.filter(condition) if condition else queryset
 
 
@@ -89,7 +90,7 @@ class PresenceFilter(_Filter):
     title = _("presence")
     parameter_name = "presence"
 
-    def options(self, everything: QuerySet[Group]) -> dict[str, tuple[_StrPromise, Q]]:
+    def conditions(self, everything: QuerySet[Group]) -> dict[str, tuple[_StrPromise, Q]]:
         is_listed = Q(missing_since=None)
         return {
             "listed": (_("Listed by the vendor"), is_listed),
@@ -101,7 +102,7 @@ class FetchedFilter(_Filter):
     title = _("last fetched")
     parameter_name = "fetched"
 
-    def options(self, everything: QuerySet[Group]) -> dict[str, tuple[_StrPromise, Q]]:
+    def conditions(self, everything: QuerySet[Group]) -> dict[str, tuple[_StrPromise, Q]]:
         never = Q(fetched_at=None)
         return {
             "yes": (_("Fetched"), ~never),
@@ -117,7 +118,7 @@ class SubgroupsFilter(_Filter):
     title = _("subgroups")
     parameter_name = "subgroups"
 
-    def options(self, everything: QuerySet[Group]) -> dict[str, tuple[_StrPromise, Q]]:
+    def conditions(self, everything: QuerySet[Group]) -> dict[str, tuple[_StrPromise, Q]]:
         parents = everything.exclude(parent=None).order_by().values("parent_id").distinct()
         has_any = Q(pk__in=parents)
         return {

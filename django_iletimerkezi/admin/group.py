@@ -1,12 +1,11 @@
-"""The pages of the mirror. Operators browse and fetch; nothing in it is written by hand.
+"""The mirror's admin pages. Operators browse and fetch groups, but cannot edit them.
 
-What only a fetch or a deletion needs is imported then: Django imports this module at the start of
-every manage.py command.
+Modules for fetching and deleting are imported on use, because Django imports this module at the
+start of every manage.py command.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from django.contrib import admin, messages
@@ -51,11 +50,10 @@ _TEMPLATES = "django_iletimerkezi/admin"
 class GroupAdmin(ModelAdmin):
     """Deleting removes groups from the mirror only, until they are fetched again.
 
-    The tree has its own columns, pages and search: ``list_display``, ``list_per_page`` and
-    ``search_fields`` of a subclass change nothing.
+    The tree has its own columns and pages, and the search its own fields: ``list_display``,
+    ``list_per_page`` and the names in ``search_fields`` of a subclass change nothing.
     """
 
-    list_display = ("name", "id", "count", "fetched_at")
     list_filter = (PresenceFilter, FetchedFilter, SubgroupsFilter)
     list_per_page = tree.PAGE
     list_max_show_all = WHOLE_TREE
@@ -139,7 +137,7 @@ class GroupAdmin(ModelAdmin):
         return response
 
     def subgroups_view(self, request: HttpRequest) -> HttpResponse:
-        """Return the subgroups of some groups, as a page with nothing else."""
+        """Return only the rows of the subgroups of some groups."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         if request.method not in {"GET", "HEAD"}:
@@ -160,20 +158,16 @@ class GroupAdmin(ModelAdmin):
         kept = changelist.kept_query() if changelist else ""
         tree_query = f"?{kept}&{FROM_VAR}=" if kept else f"?{FROM_VAR}="
         back = self.get_preserved_filters(request)
-        if len(back) > 3 * MAX_QUERY:  # Each "%" of a valid query is escaped.
+        if len(back) > 3 * MAX_QUERY:  # Escaping triples a query at most.
             back = ""
         table = Table(
             groups_url=self._url("changelist"),
             group_query=f"?{back}" if back else "",
             tree_query=tree_query,
+            has_checkboxes=bool(changelist and self.get_actions(request)),
+            is_flat=bool(changelist and changelist.query),
+            is_popup=bool(changelist and changelist.is_popup),
         )
-        if changelist:
-            table = replace(
-                table,
-                has_checkboxes=bool(self.get_actions(request)),
-                is_flat=bool(changelist.query),
-                is_popup=changelist.is_popup,
-            )
         return {
             "table": table,
             "nodes": nodes,
@@ -203,6 +197,7 @@ class GroupAdmin(ModelAdmin):
     def get_object(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Group | None:
         group: Any = super().get_object(request, *args, **kwargs)
         if group:
+            # For total_count, which gets no request.
             group.everything = self.get_queryset(request)
         return cast("Group | None", group)
 
@@ -257,7 +252,7 @@ class GroupAdmin(ModelAdmin):
         context = {
             **self.admin_site.each_context(request),
             "title": title,
-            "original": title,
+            "original": title,  # The last of the breadcrumbs.
             "opts": self.opts,
             "adminform": helpers.AdminForm(form, fieldsets, {}),  # type: ignore[arg-type]  # any form
             "errors": form.errors,
@@ -274,7 +269,7 @@ class GroupAdmin(ModelAdmin):
 
     @admin.action(
         permissions=["fetch"],
-        description=gettext_lazy("Fetch selected with everything below"),
+        description=gettext_lazy("Fetch selected groups with everything below"),
     )
     def fetch_selected_recursively(
         self, request: HttpRequest, queryset: QuerySet[Group]
@@ -285,7 +280,8 @@ class GroupAdmin(ModelAdmin):
         self, request: HttpRequest, queryset: QuerySet[Group], *, recursive: bool
     ) -> HttpResponse | None:
         if not self._is_at(request, "fetch"):
-            # The one view outside of ATOMIC_REQUESTS. 307 makes the browser repeat the POST there.
+            # The fetch view alone is outside of ATOMIC_REQUESTS. 307 makes the browser repeat the
+            # POST there, where _repeat_action leads back to this method.
             return HttpResponseRedirect(_with_query(self._url("fetch"), request), status=307)
         ids = list(queryset.values_list("pk", flat=True))
         if recursive:
@@ -298,7 +294,7 @@ class GroupAdmin(ModelAdmin):
         return self._redirect_to_list(request)
 
     def _repeat_action(self, request: HttpRequest) -> HttpResponse:
-        """Do what was selected in the list, whose query string came along."""
+        """Run an action of the list, with the query string of the list."""
         try:
             changelist = self.get_changelist_instance(request)
         except IncorrectLookupParameters:
@@ -336,9 +332,9 @@ class GroupAdmin(ModelAdmin):
         self.delete_queryset(request, Group.objects.filter(pk=obj.pk))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Group]) -> None:
-        from ..mirror import store  # noqa: PLC0415 - see the module's docstring
+        from ..mirror.store import remove  # noqa: PLC0415 - see the module's docstring
 
-        store.remove(queryset)
+        remove(queryset)
 
     def response_delete(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         response = super().response_delete(request, *args, **kwargs)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from datetime import date, datetime
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
 from functools import cache
 
 from django.utils import timezone
 from django.utils.formats import date_format, localize
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
+from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
 
 from ..models import Group
-from .tree import More, Node, ago
+from .tree import More, Node
 
 _GROUP = """<tr data-id="{id}" data-level="{level}"{attributes}>
 {box}<th class="iletimerkezi-name" aria-labelledby="{names}">{toggle}{name}{missing}{path}</th>
@@ -45,9 +46,13 @@ _NOTHING = SafeString("")
 _NO_BOX = SafeString("<td></td>")
 
 
+def _caching_date_format() -> Callable[[date], str]:
+    return cache(lambda day: date_format(day, "DATE_FORMAT"))
+
+
 @dataclass(frozen=True, slots=True)
 class Table:
-    """What the rows of a table have in common. An id completes ``tree_query``."""
+    """What the rows of a table share. An id is appended to ``tree_query``."""
 
     groups_url: str
     group_query: str
@@ -55,6 +60,7 @@ class Table:
     has_checkboxes: bool = False
     is_flat: bool = False
     is_popup: bool = False
+    format_day: Callable[[date], str] = field(default_factory=_caching_date_format)
 
     def group_url(self, group: Group) -> str:
         return f"{self.groups_url}{group.pk}/change/"
@@ -62,24 +68,21 @@ class Table:
     def tree_url(self, group_id: int) -> str:
         return f"{self.groups_url}{self.tree_query}{group_id}"
 
+    def exact(self, moment: datetime) -> str:
+        """Format date and time, to the second, in the active language."""
+        local = timezone.localtime(moment) if timezone.is_aware(moment) else moment
+        return f"{self.format_day(local.date())} {local:%H:%M:%S}"
+
 
 def as_html(nodes: Iterable[Node | More], table: Table) -> SafeString:
     """Return the rows of a table's body. Names are escaped."""
-    # Looked up once, because a page repeats them hundreds of times.
-    texts = {"never": _("never"), "missing": _("missing"), "more": _("More")}
-    day = cache(lambda day: date_format(day, "DATE_FORMAT"))
-    rows = (
-        _more(node, table, texts) if isinstance(node, More) else _group(node, table, texts, day)
-        for node in nodes
-    )
+    rows = (_more(node, table) if isinstance(node, More) else _group(node, table) for node in nodes)
     return mark_safe("".join(rows))  # noqa: S308 - format_html made each row
 
 
-def _group(
-    node: Node, table: Table, texts: dict[str, str], day: Callable[[date], str]
-) -> SafeString:
+def _group(node: Node, table: Table) -> SafeString:
     group = node.group
-    pk = str(group.pk)
+    pk = group.pk
     return format_html(
         _GROUP,
         id=pk,
@@ -89,11 +92,11 @@ def _group(
         toggle=_toggle(node, table),
         name=_name(group, table),
         names=f"g{pk} m{pk}" if group.missing_since else f"g{pk}",
-        missing=_missing(group, texts["missing"], day),
+        missing=_missing(group, table),
         path=_path(node, table),
         contacts=localize(group.count),
         subgroups=_subgroups(node, table),
-        fetched=_time(group.fetched_at, day) if group.fetched_at else texts["never"],
+        fetched=_time(group.fetched_at, table) if group.fetched_at else _("never"),
     )
 
 
@@ -111,32 +114,31 @@ def _attributes(node: Node, table: Table) -> SafeString:
 def _box(node: Node, table: Table) -> SafeString:
     if not table.has_checkboxes:
         return _NOTHING
-    return format_html(_BOX, id=str(node.group.pk)) if node.is_match else _NO_BOX
+    return format_html(_BOX, id=node.group.pk) if node.is_match else _NO_BOX
 
 
 def _toggle(node: Node, table: Table) -> SafeString:
     if table.is_flat or not node.matching:
         return _NOTHING
     pk = node.group.pk
-    return format_html(_TOGGLE, url=table.tree_url(pk), id=str(pk))
+    return format_html(_TOGGLE, url=table.tree_url(pk), id=pk)
 
 
 def _name(group: Group, table: Table) -> SafeString:
-    pk = str(group.pk)
     return format_html(
         _NAME,
-        id=pk,
+        id=group.pk,
         url=table.group_url(group) + table.group_query,
-        popup=format_html(' data-popup-opener="{}"', pk) if table.is_popup else _NOTHING,
+        popup=format_html(' data-popup-opener="{}"', group.pk) if table.is_popup else _NOTHING,
         name=str(group),
     )
 
 
-def _missing(group: Group, text: str, day: Callable[[date], str]) -> SafeString:
+def _missing(group: Group, table: Table) -> SafeString:
     if not group.missing_since:
         return _NOTHING
-    exact = _exact(group.missing_since, day)
-    return format_html(_MISSING, id=str(group.pk), exact=exact, text=text)
+    exact = table.exact(group.missing_since)
+    return format_html(_MISSING, id=group.pk, exact=exact, text=_("missing"))
 
 
 def _path(node: Node, table: Table) -> SafeString:
@@ -157,24 +159,25 @@ def _subgroups(node: Node, table: Table) -> str:
     return format_html('<a href="{}">{}</a>', table.tree_url(node.group.pk), number)
 
 
-def _more(more: More, table: Table, texts: dict[str, str]) -> SafeString:
+def _more(more: More, table: Table) -> SafeString:
     return format_html(
         _MORE,
         level=more.level,
-        parent=str(more.parent_id),
-        start=str(more.start),
+        parent=more.parent_id,
+        start=more.start,
         box=_NO_BOX if table.has_checkboxes else _NOTHING,
         url=f"{table.tree_url(more.parent_id)}&p={more.page}",
-        text=texts["more"],
+        text=_("More"),
     )
 
 
-def _time(moment: datetime, day: Callable[[date], str]) -> SafeString:
-    exact = _exact(moment, day)
-    return format_html(_TIME, iso=moment.isoformat(), exact=exact, text=ago(moment))
+def _time(moment: datetime, table: Table) -> SafeString:
+    exact = table.exact(moment)
+    return format_html(_TIME, iso=moment.isoformat(), exact=exact, text=_ago(moment))
 
 
-def _exact(moment: datetime, day: Callable[[date], str]) -> str:
-    """Return date and time to the second, as the active language writes them."""
-    local = timezone.localtime(moment) if timezone.is_aware(moment) else moment
-    return f"{day(local.date())} {local:%H:%M:%S}"
+def _ago(moment: datetime) -> str:
+    """Say how long ago a moment was, in its largest unit."""
+    if timezone.now() - moment < timedelta(minutes=1):
+        return _("just now")
+    return _("%(time)s ago") % {"time": timesince(moment, depth=1)}

@@ -1,19 +1,15 @@
-"""What a page shows of a tree, node by node. Reads a bounded number of groups at a time."""
+"""The nodes of a tree on one page. Reads a bounded number of groups at a time."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
 from itertools import takewhile
 from typing import NamedTuple
 
 from django.db.models import Count, Exists, OuterRef, Window
 from django.db.models.functions import RowNumber
-from django.utils import timezone
-from django.utils.timesince import timesince
-from django.utils.translation import gettext as _
 
 from ..display import LABEL_LENGTH, WHOLE_TREE, label
 from ..models import Group, GroupQuerySet
@@ -21,10 +17,10 @@ from ..models import Group, GroupQuerySet
 ORDER = ("sort_key", "pk")
 
 PAGE = 100
-"""Siblings that are shown at a time, as many as on a page of any list in Django's admin."""
+"""Siblings per page, as in any list of Django's admin."""
 
 MAX_ROWS = 900
-"""Rows of one page, and groups of one action: Django accepts 1,000 fields in a form."""
+"""Most rows on a page and groups per action: Django accepts 1,000 fields in a form."""
 
 
 class Part(NamedTuple):
@@ -36,7 +32,7 @@ class Part(NamedTuple):
 
 @dataclass(slots=True)
 class Node:
-    """A group on a page. ``subgroups`` are all that it has, ``matching`` those in the result."""
+    """A group on a page. ``subgroups`` counts all subgroups, ``matching`` those in the result."""
 
     group: Group
     subgroups: int
@@ -44,7 +40,7 @@ class Node:
     level: int = 0
     is_open: bool = False
     is_match: bool = True
-    """Whether it is in the result itself, and not only on the way to it."""
+    """False if the group is shown but is not in the result."""
     path: tuple[Part, ...] = ()
 
 
@@ -57,21 +53,14 @@ class More(NamedTuple):
 
     @property
     def page(self) -> int:
-        """The page of the list of subgroups that starts with them."""
+        """The number of the page that starts with these subgroups."""
         return self.start // PAGE + 1
-
-
-def ago(moment: datetime) -> str:
-    """Say how long ago a moment was, in its largest unit."""
-    if timezone.now() - moment < timedelta(minutes=1):
-        return _("just now")
-    return _("%(time)s ago") % {"time": timesince(moment, depth=1)}
 
 
 def nodes(
     groups: Iterable[Group], everything: GroupQuerySet, result: GroupQuerySet | None = None
 ) -> list[Node]:
-    """Return a node for each group. Counts its subgroups among everything and in a result."""
+    """Return a node per group, with its subgroups counted in ``everything`` and ``result``."""
     found = list(groups)
     ids = [group.pk for group in found]
     subgroups = _count_subgroups(everything, ids)
@@ -82,7 +71,7 @@ def nodes(
 
 
 def _count_subgroups(groups: GroupQuerySet, parent_ids: Collection[int]) -> dict[int, int]:
-    # A query of its own, because that of a host may be annotated or grouped.
+    # A separate query, because the host's queryset may be annotated or grouped.
     found = groups.filter(parent__in=parent_ids).order_by().values("pk")
     counted = Group.objects.using(groups.db).filter(pk__in=found).order_by()
     return dict(counted.values_list("parent").annotate(Count("pk")))
@@ -100,7 +89,7 @@ def roots(groups: GroupQuerySet) -> GroupQuerySet:
 def next_level(
     top: Collection[Node], everything: GroupQuerySet, result: GroupQuerySet
 ) -> list[Node]:
-    """Return the level below some nodes, if one of them has all of it or if it fits on a page."""
+    """Return the level below some nodes, if it fits on a page or has a single parent."""
     parents = [node.group.pk for node in top if node.matching]
     if len(parents) != 1 and sum(node.matching for node in top) > PAGE:
         return []
@@ -110,12 +99,13 @@ def next_level(
 def subgroups(
     parent_ids: Collection[int], start: int, everything: GroupQuerySet, result: GroupQuerySet
 ) -> list[Node | More]:
-    """Return the subgroups of some groups, from number ``start`` on, a page of each at most.
+    """Return a page of subgroups of each group, from number ``start`` on.
 
-    They come parent by parent, about ``WHOLE_TREE`` in all: the last parents may have to wait.
+    Returns about ``WHOLE_TREE`` in total, parent by parent, and leaves out parents beyond that.
     """
     siblings = result.filter(parent__in=parent_ids).order_by(*ORDER)
     if len(parent_ids) == 1:
+        # Much cheaper than a window over all siblings, of which there may be many thousands.
         siblings = siblings[start : start + PAGE + 1]
     else:
         place = Window(RowNumber(), partition_by="parent_id", order_by=ORDER)
@@ -124,20 +114,20 @@ def subgroups(
     levels: defaultdict[int | None, list[Node]] = defaultdict(list)
     for node in nodes(siblings, everything, result):
         levels[node.group.parent_id].append(node)
-    answer: list[Node | More] = []
+    shown: list[Node | More] = []
     for parent_id, level in levels.items():
-        if not answer or len(answer) + len(level) <= WHOLE_TREE:
-            answer += level[:PAGE]
+        if not shown or len(shown) + len(level) <= WHOLE_TREE:
+            shown += level[:PAGE]
             if len(level) > PAGE:
-                answer.append(More(parent_id or 0, start + PAGE))
-    return answer
+                shown.append(More(parent_id or 0, start + PAGE))
+    return shown
 
 
 def arrange(found: Collection[Node], paged: int | None = None) -> list[Node | More]:
-    """Put nodes in the order of a page, each below its parent. Parents of others are open.
+    """Order nodes for a page, each below its parent. Nodes with children are open.
 
-    A loop is cut at the first of its nodes. The remaining subgroups of the group ``paged`` are on
-    other pages.
+    A loop is cut at its first node. The remaining subgroups of the group ``paged`` are on other
+    pages.
     """
     waiting = {node.group.pk: node for node in found}
     children: defaultdict[int | None, list[Node]] = defaultdict(list)
@@ -165,7 +155,7 @@ def arrange(found: Collection[Node], paged: int | None = None) -> list[Node | Mo
 
 
 def uppermost(groups: GroupQuerySet, ids: Collection[int]) -> list[int]:
-    """Return the ids without those that are listed below others of them, with one query.
+    """Drop the ids of groups that are listed below other given groups, with one query.
 
     Fetching the remaining ids recursively covers all of them.
     """
@@ -178,7 +168,7 @@ def uppermost(groups: GroupQuerySet, ids: Collection[int]) -> list[int]:
 
 
 def add_paths(found: Collection[Node], groups: GroupQuerySet) -> None:
-    """Give each node the path to it among some groups, with one query for all."""
+    """Set the path of each node within ``groups``, with one query for all nodes."""
     paths = groups.paths([node.group.pk for node in found])
     for node in found:
         node.path = shortened(paths.get(node.group.pk, [])[:-1])
@@ -187,7 +177,7 @@ def add_paths(found: Collection[Node], groups: GroupQuerySet) -> None:
 def shortened(path: Sequence[Group]) -> tuple[Part, ...]:
     """Return a path of at most six parts, which fill a line or two.
 
-    An ellipsis stands for the groups left out, and leads to the last of them.
+    An ellipsis replaces the groups left out and links to the last of them.
     """
     if len(path) <= 6:
         return tuple(map(part, path))

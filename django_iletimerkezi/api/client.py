@@ -41,7 +41,7 @@ T = TypeVar("T")
 class Credentials:
     """The account's API key and hash, in an object so that no repr and no error page shows them.
 
-    Both are sent as they are. Source: the vendor's authentication page, which says that the panel
+    Both are sent unchanged. Source: the vendor's authentication page, which says that the panel
     makes the hash.
     """
 
@@ -49,7 +49,7 @@ class Credentials:
     hash: str = field(repr=False)
 
     def redact(self, text: str) -> str:
-        """Replace key and hash in a text by three asterisks."""
+        """Replace key and hash in a text with three asterisks."""
         # The longer one first: it may contain the other.
         for value in sorted(filter(None, (self.key, self.hash)), key=len, reverse=True):
             text = text.replace(value, "***")
@@ -101,7 +101,7 @@ class IletimerkeziClient:
         self.close()
 
     def close(self) -> None:
-        """Close the connections and end the requests on them. The client cannot be used after."""
+        """Close the connections and end their requests. The client cannot be used afterwards."""
         self._closed.set()
         idle = []
         with suppress(Empty):
@@ -112,7 +112,7 @@ class IletimerkeziClient:
                 line.close()
                 self._idle.put(line)
             else:
-                line.cut()  # The thread that uses it closes it.
+                line.cut()  # The thread using the line closes it.
 
     def get_group(self, group_id: int) -> GroupData:
         """Return what the vendor says about one group and its direct subgroups.
@@ -126,7 +126,7 @@ class IletimerkeziClient:
     def ask(self, group_id: int, *, within: float = math.inf) -> Answer:
         """Return what ``get_group`` returns, with the time of the request. Raises the same errors.
 
-        All attempts together take at most ``within`` seconds, besides waiting for other threads.
+        All attempts together take at most ``within`` seconds, not counting waits for a free line.
         """
         is_number = isinstance(group_id, int) and not isinstance(group_id, bool)
         if not is_number or not 1 <= group_id <= MAX_ID:
@@ -136,7 +136,7 @@ class IletimerkeziClient:
 
     @property
     def uses_proxy(self) -> bool:
-        """Whether requests go through a proxy, which the environment may name."""
+        """Whether requests go through a proxy from the environment."""
         session = self._lines[0].session
         options = session.merge_environment_settings(self._base_url, {}, None, None, None)
         return select_proxy(self._base_url, options["proxies"]) is not None
@@ -164,7 +164,7 @@ class IletimerkeziClient:
         """Wait for an idle line, and for the end of a pause that the vendor asked for."""
         line = self._idle.get()
         try:
-            self._wait(0)
+            self._require_open()
             while (seconds := self._resume_at - monotonic()) > 0:
                 self._wait(seconds)
             yield line
@@ -176,8 +176,8 @@ class IletimerkeziClient:
     def _pause(self, error: ServiceUnavailable, attempt: int) -> float:
         """Return the seconds to wait before the next attempt.
 
-        They double with each attempt, or are as many as the vendor asked for. All threads keep to
-        the vendor's.
+        They double with each attempt, and are at least as many as the vendor asked for. If the
+        vendor throttles, all threads wait.
         """
         backoff = min(2.0**attempt / 2, 30) * random.uniform(0.5, 1)  # noqa: S311 - no secret
         pause = max(backoff, error.retry_after or 0)
@@ -186,7 +186,11 @@ class IletimerkeziClient:
         return pause
 
     def _wait(self, seconds: float) -> None:
-        if self._closed.wait(seconds):
+        self._closed.wait(seconds)
+        self._require_open()
+
+    def _require_open(self) -> None:
+        if self._closed.is_set():
             raise RuntimeError("the client is closed")
 
     def _attempt(
@@ -196,7 +200,7 @@ class IletimerkeziClient:
         outcome = self._exchange(line, method, args, seconds)
         if not isinstance(outcome, BaseException):
             return asked_at, outcome
-        self._wait(0)
+        self._require_open()
         if isinstance(outcome, IletimerkeziError):
             outcome.asked_at = asked_at
         raise outcome
@@ -247,7 +251,7 @@ class IletimerkeziClient:
 
 
 def _retry_after(value: str) -> float | None:
-    """Return the seconds that a ``Retry-After`` header asks to wait, None if it is invalid."""
+    """Parse a ``Retry-After`` header into seconds; None if it is invalid."""
     try:
         return float(Retry().parse_retry_after(value))
     except (HTTPError, ValueError, OverflowError):

@@ -1,4 +1,4 @@
-"""What an error of requests means to people."""
+"""Explains exceptions of requests to people."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from http.client import BadStatusLine, RemoteDisconnected
 from typing import TYPE_CHECKING, Any
 
 import requests
-import urllib3.exceptions as urllib3
 from django.utils.translation import gettext_lazy as _
+from urllib3 import exceptions as urllib3_errors
 
 from ..exceptions import IletimerkeziError, ServiceUnavailable, Step, UnexpectedResponse
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class _Meaning:
-    """What some types of errors mean. ``step`` is None where any step may raise them."""
+    """What some error types mean. ``step`` is None if any step may raise them."""
 
     message: _StrPromise
     types: tuple[type[BaseException], ...] = ()
@@ -33,41 +33,41 @@ class _Meaning:
 _INVALID_ANSWERS = (
     _Meaning(
         _("The answer from %(host)s cannot be decompressed."),
-        (urllib3.DecodeError, requests.exceptions.ContentDecodingError),
+        (urllib3_errors.DecodeError, requests.exceptions.ContentDecodingError),
     ),
     _Meaning(
         _("The answer from %(host)s has invalid headers."),
-        (urllib3.InvalidHeader, requests.exceptions.InvalidHeader),
+        (urllib3_errors.InvalidHeader, requests.exceptions.InvalidHeader),
     ),
     _Meaning(_("%(host)s does not speak HTTP: check ILETIMERKEZI_BASE_URL."), (BadStatusLine,)),
 )
 _BROKEN = _Meaning(
     _("The connection to %(host)s broke (%(reason)s). %(advice)s"),
-    # Derived from BadStatusLine and SSLError, which mean something else.
+    # Subclasses of BadStatusLine and SSLError, but with another meaning.
     (RemoteDisconnected, ssl.SSLEOFError, ssl.SSLZeroReturnError),
 )
 _NO_ANSWER = (
     _Meaning(
         _("The proxy did not connect to %(host)s%(status)s: check HTTPS_PROXY in the environment."),
-        (urllib3.ProxyError,),
+        (urllib3_errors.ProxyError,),
         step="connection",
         is_fatal=True,
     ),
     _Meaning(
         _("The name %(host)s cannot be resolved: check ILETIMERKEZI_BASE_URL and DNS."),
-        (urllib3.NameResolutionError,),
+        (urllib3_errors.NameResolutionError,),
         step="name",
         is_fatal=True,
     ),
     _Meaning(
         _("No connection to %(host)s (%(reason)s). %(advice)s"),
-        (urllib3.NewConnectionError,),
+        (urllib3_errors.NewConnectionError,),
         step="connection",
         is_fatal=True,
     ),
     _Meaning(
         _("%(host)s did not answer within %(seconds)g seconds. %(advice)s"),
-        (TimeoutError, urllib3.TimeoutError, requests.Timeout),
+        (TimeoutError, urllib3_errors.TimeoutError, requests.Timeout),
     ),
     _BROKEN,
     _Meaning(
@@ -75,7 +75,7 @@ _NO_ANSWER = (
             "No secure connection to %(host)s (%(reason)s). Check ILETIMERKEZI_BASE_URL, "
             "REQUESTS_CA_BUNDLE and the clock of this machine."
         ),
-        (ssl.SSLError, urllib3.SSLError),
+        (ssl.SSLError, urllib3_errors.SSLError),
         step="tls",
         temporary=False,
         is_fatal=True,
@@ -96,14 +96,14 @@ _ADVICE: dict[Step, _StrPromise] = {
     "answer": _("Try again later, or raise ILETIMERKEZI_TIMEOUT."),
 }
 
-# http.client quotes the status of a proxy's answer, and with it a text of the proxy's own.
+# The message of http.client also has the proxy's own text, which must not be shown.
 _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})\b")
 
 
 def explain(error: Exception, host: str, seconds: float, step: Step) -> IletimerkeziError:
-    """Return what to raise for an ``error`` of requests. It names the host and holds no request.
+    """Return our error for an ``error`` of requests. Names the host, holds no request.
 
-    ``seconds`` is the timeout of the exchange, ``step`` how far it came.
+    ``seconds`` is the timeout of the exchange, ``step`` the step that it had reached.
     """
     causes = list(iterate_causes(error))
     statuses = (_TUNNEL.match(str(cause)) for cause in causes)
@@ -149,7 +149,7 @@ def _find(meanings: tuple[_Meaning, ...], causes: list[BaseException]) -> _Meani
 
 
 def _reason(causes: list[BaseException]) -> str:
-    """Return what OpenSSL, the system or requests says, or else the type of the innermost error."""
+    """Return the reason given by OpenSSL, the system or requests, else the innermost type."""
     texts = (
         getattr(cause, name, None)
         for cause in reversed(causes)

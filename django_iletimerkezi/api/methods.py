@@ -13,8 +13,8 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Method(Generic[T]):
-    """``path`` follows the base URL, ``body`` makes what a request has beside its authentication,
-    and ``read`` reads the ``response`` of a successful answer.
+    """``path`` is relative to the base URL, ``body`` builds the request without authentication,
+    and ``read`` parses the ``response`` of a successful answer.
     """
 
     path: str

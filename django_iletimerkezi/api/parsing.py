@@ -1,7 +1,7 @@
-"""Bytes to values, or to the error they amount to. Pure: no network, no database.
+"""Parses answers into values, or raises the error they report. Pure: no network, no database.
 
-Facts about the vendor are from its page for get-group. The page does not promise more, and the
-vendor's other methods write numbers as strings and lists as objects too: both are accepted.
+Facts about the vendor are from its page for get-group. The vendor's other methods also write
+numbers as strings and lists as objects, so both are accepted.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..ids import MAX_ID, parse_digits, parse_number
 T = TypeVar("T")
 
 MAX_COUNT = 2**31 - 1
-"""More contacts than any phone book has, and sums of them stay within a big integer."""
+"""More contacts than any phone book has. Sums of counts still fit into a big integer."""
 
 _INDEX = re.compile(r"0|[1-9][0-9]{0,18}")
 _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
@@ -35,7 +35,7 @@ class GroupData:
 
     ``id`` is from 1 to 2**63-1. ``count`` is the number of contacts in the group itself, without
     its subgroups, up to 2**31-1. ``children`` are its direct subgroups; in the vendor's sample
-    those list none of their own. Source: the vendor's page for get-group.
+    they have no ``children``. Source: the vendor's page for get-group.
     """
 
     id: int
@@ -46,10 +46,10 @@ class GroupData:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """The ``group`` that the vendor returned when it was ``asked_for`` an id.
+    """The ``group`` that the vendor returned for the id ``asked_for``.
 
     ``asked_at`` (aware, UTC) is when the request was sent: what the answer says was true then
-    or later. The group may have another id than ``asked_for``: the sample on the vendor's page
+    or later. The group's id may differ from ``asked_for``: the sample on the vendor's page
     for get-group asks for 5 and returns 97101.
     """
 
@@ -72,11 +72,11 @@ def read_answer(
     read: Callable[[dict[str, Any]], T],
     redact: Callable[[str], str] = str,
 ) -> T:
-    """Return what ``read`` makes of an answer's ``response``, or raise the error it amounts to.
+    """Parse an answer's ``response`` with ``read``, or raise the error that the answer reports.
 
     The code in the body wins over ``http_status``: the body may be more specific. Source: the
-    vendor's error-code page. Raises UnexpectedResponse for an invalid answer, and otherwise what
-    ``error_for`` returns for the code. ``redact`` is applied to the vendor's message.
+    vendor's error-code page. Raises UnexpectedResponse for an invalid answer, and the
+    exception from ``error_for`` for an error code. ``redact`` is applied to the vendor's message.
     """
     document, flaw = _decode(body)
     code, message, code_flaw = _read_status(document)
@@ -172,7 +172,7 @@ def _group(value: Any, path: str, above: tuple[int, ...]) -> GroupData:
 
 
 def _items(value: Any, path: str) -> Iterable[tuple[object, Any]]:
-    """Return index and value of each item of a list, in any form in which PHP writes one."""
+    """Return index and value of each item of a list, in any of the forms that PHP writes."""
     if value is None:
         return ()
     if isinstance(value, list):
@@ -206,7 +206,7 @@ def _whole_number(fields: dict[str, Any], name: str, path: str, most: int) -> in
 
 
 def _number(value: Any) -> int | None:
-    """Return the number that an integer or a string of ASCII digits stands for, or None."""
+    """Read an integer or a string of ASCII digits; None for anything else."""
     if isinstance(value, str):
         return parse_number(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None

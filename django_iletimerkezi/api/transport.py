@@ -26,13 +26,13 @@ from ..exceptions import Step
 from .parsing import unexpected
 
 MAX_BODY = 16 * 2**20
-"""Bytes of an unpacked answer: room for 200,000 subgroups, and little for a small server."""
+"""Most bytes of an unpacked answer: enough for 200,000 subgroups, safe for a small server."""
 
 
 class Line:
     """One connection, kept open between exchanges. Serves one thread at a time.
 
-    ``step`` is how far the current exchange has come, ``headers`` are those of its answer.
+    ``step`` is the current step of the exchange, ``headers`` are the headers of its answer.
     """
 
     def __init__(self, watchdog: Watchdog, *, trust_env: bool) -> None:
@@ -45,7 +45,7 @@ class Line:
         self.session = _session(_Adapter(self._follow), trust_env=trust_env)
 
     def exchange(self, request: requests.PreparedRequest, seconds: float) -> tuple[int, bytes]:
-        """Return the HTTP status and the body of the answer, which may take some seconds in all.
+        """Send a request; return the HTTP status and the body within ``seconds`` in total.
 
         Raises TimeoutError, UnexpectedResponse if the body is longer than ``MAX_BODY``, and what
         requests and urllib3 raise.
@@ -68,14 +68,14 @@ class Line:
         return status, body
 
     def cut(self) -> None:
-        """End the current exchange. Any thread may call it, again and again."""
+        """End the current exchange. Any thread may call this, repeatedly."""
         self._is_cut = True
         if opened := self._socket:
             with suppress(OSError):
                 opened.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Close the connection. Only for the thread that uses the line, if any does."""
+        """Close the connection. Never call this while another thread uses the line."""
         self.session.close()
         if self._connection:
             self._connection.close()
@@ -88,8 +88,8 @@ class Line:
         return self.session.send(request, **options, allow_redirects=False, timeout=seconds)
 
     def _follow(self, connection: Any) -> None:
-        """Note the steps of a new connection, and hold the socket that it opens."""
-        # There is no public way to the raw socket, or to the end of a proxy's answer.
+        """Track the steps of a new connection and keep a handle on its socket."""
+        # There is no public API for the raw socket, or for the end of a proxy's answer.
         open_socket, open_tunnel = connection._new_conn, connection._tunnel  # noqa: SLF001 - see above
 
         def follow_socket() -> Any:
@@ -101,7 +101,7 @@ class Line:
             finally:
                 connection.timeout = timeout
             self._let_go()
-            # A duplicate, because TLS takes the original over.
+            # A duplicate, because TLS takes over the original.
             self._socket = opened.dup()
             if self._is_cut:
                 self.cut()
@@ -123,7 +123,7 @@ class Line:
         self._connection = connection
 
     def _let_go(self) -> None:
-        """Close our duplicate with the original, or the server would not see it closed."""
+        """Close our duplicate too, or the server would not see the connection close."""
         if self._socket:
             self._socket.close()
             self._socket = None
@@ -140,7 +140,7 @@ class Watchdog:
 
     @contextmanager
     def limit(self, line: Line, seconds: float) -> Iterator[None]:
-        """Cut the line if the block takes longer than some seconds."""
+        """Cut the line if the block takes longer than ``seconds``."""
         end = monotonic() + seconds
         with self._changed:
             self._ends[line] = end
@@ -162,7 +162,7 @@ class Watchdog:
                 for line, end in self._ends.items():
                     if end <= now:
                         line.cut()
-                # A line that was cut may open a socket a little later, as after a slow resolver.
+                # A cut line may still open a socket, for example after a slow DNS lookup.
                 self._wakes_at = min(
                     (end for end in self._ends.values() if end > now), default=now + 1
                 )
@@ -199,16 +199,16 @@ class _Response(http.client.HTTPResponse):
 
 class _Session(requests.Session):
     def get_redirect_target(self, resp: requests.Response) -> None:
-        """Find none: requests would read the redirect's whole body."""
+        """Return None: requests would read the redirect's whole body."""
 
 
 def _session(adapter: HTTPAdapter, *, trust_env: bool) -> requests.Session:
     session = _Session()
-    # Without it requests sends what a netrc file has for the host.
+    # Otherwise requests sends the credentials of a netrc file.
     session.auth = _no_auth
     session.headers["User-Agent"] = f"django-iletimerkezi/{__version__}"
     session.headers["Accept"] = "application/json"
-    # None is ever sent, and they would pile up.
+    # Cookies are never sent, and would pile up.
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     session.trust_env = trust_env
     session.mount("https://", adapter)

@@ -1,4 +1,4 @@
-"""What the commands read from a terminal and write to it."""
+"""Terminal input and output of the commands."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ from django.utils.translation import gettext as _
 from ..display import visible
 from ..ids import MAX_ID, parse_id
 from ..services import Progress
-from .trees import in_ascii
+
+_ASCII_LINES = str.maketrans("│├└─…", "||`-~")
 
 
 def parse_ids(texts: Iterable[str]) -> list[int]:
-    """Return the ids in order, each once. Raises CommandError that names all invalid ones."""
+    """Return the ids in order, each once. Raises a CommandError that names all invalid ids."""
     ids: dict[int, None] = {}
     invalid: dict[str, None] = {}
     for text in texts:
@@ -33,16 +34,20 @@ def parse_ids(texts: Iterable[str]) -> list[int]:
 
 
 def write_line(stream: OutputWrapper, line: str) -> None:
-    """Write a line, in ASCII if the terminal has no more, and nowhere if nobody reads it."""
+    """Write a line, in ASCII if the terminal supports only that. Ignores a closed pipe."""
     try:
         try:
             stream.write(line)
         except UnicodeEncodeError:
-            stream.write(in_ascii(line))
+            stream.write(_in_ascii(line))
         stream.flush()
     except BrokenPipeError:
         # "| head" has read enough. The groups must be fetched all the same.
         os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def _in_ascii(line: str) -> str:
+    return line.translate(_ASCII_LINES).encode("ascii", "backslashreplace").decode()
 
 
 class ProgressBar:
@@ -55,7 +60,7 @@ class ProgressBar:
             # Not at the top, because only a terminal needs it.
             from tqdm import tqdm  # noqa: PLC0415 - see above
 
-            # Short fetches show none.
+            # Short fetches show no bar.
             self._bar = tqdm(unit=_("groups"), delay=0.5, leave=False)
         self._bar.total = progress.known
         self._bar.update(progress.done - self._bar.n)

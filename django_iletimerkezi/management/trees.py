@@ -13,13 +13,11 @@ from django.utils.translation import ngettext
 from ..display import visible
 from ..models import Group
 
-_ASCII_LINES = str.maketrans("│├└─…", "||`-~")
-
 
 def first_levels(root: Group, most: int) -> tuple[list[Group], dict[int, int]]:
-    """Return as many whole levels of a tree as have at most so many groups together.
+    """Return the first levels of a tree, as many as fit into ``most`` groups.
 
-    The second value has, by id, how many groups are below those of the last level.
+    The second value counts, by id, the groups below each group of the last level.
     """
     groups = Group.objects.using(root._state.db)
     rows, level = {root.pk: root}, [root.pk]
@@ -38,7 +36,7 @@ def text_lines(
 ) -> Iterator[str]:
     """Yield a line per group, drawn as a tree: name, id and number of contacts.
 
-    ``hidden`` has, by id, how many groups are below a group and not among the rows.
+    ``hidden`` counts, by id, the groups below a group that are not among the rows.
     """
     leads: list[str] = []
     for depth, is_last, group in _depth_first(rows, root_id):
@@ -69,11 +67,6 @@ def json_lines(rows: Iterable[Group], root_id: int) -> Iterator[str]:
         depth_before = depth
     if line:
         yield line + "]}" * (depth_before + 1)
-
-
-def in_ascii(line: str) -> str:
-    """Return a line for a terminal that has no more than ASCII."""
-    return line.translate(_ASCII_LINES).encode("ascii", "backslashreplace").decode()
 
 
 def _describe(group: Group) -> str:

@@ -1,7 +1,7 @@
 """Insert or update any number of rows of a model with one statement of constant text.
 
 The rows travel as one JSON array. ``bulk_create`` writes a placeholder for each value instead: on
-SQLite that splits the rows into many statements of ever new length, whose text the driver keeps.
+SQLite that splits the rows into many statements of varying length, and the driver caches each.
 """
 
 from __future__ import annotations
@@ -66,15 +66,15 @@ _DIALECTS = {
 
 
 def numbers_sql(connection: BaseDatabaseWrapper) -> str:
-    """Return a query for the numbers of a JSON array, which is its one parameter."""
+    """Return a query for the numbers of a JSON array, its only parameter."""
     return _dialect(connection).numbers
 
 
 def upsert(using: str, rows: Sequence[models.Model], update: Collection[str]) -> None:
-    """Insert rows of one model, or update the fields ``update`` of those whose key exists.
+    """Insert rows of one model, or update the fields ``update`` of rows that already exist.
 
     The values must be numbers, text, times or None. Rows must come after the rows that their
-    foreign keys name: MariaDB checks each row at once.
+    foreign keys name: MariaDB checks each row immediately.
     """
     if not rows:
         return
@@ -120,7 +120,7 @@ def _type(field: Any, connection: BaseDatabaseWrapper) -> str:
 def _packets(
     rows: Iterable[models.Model], fields: Sequence[Any], connection: BaseDatabaseWrapper
 ) -> Iterator[str]:
-    """Encode rows as JSON arrays, each of a packet's length at most."""
+    """Encode rows as JSON arrays of at most ``PACKET`` characters."""
     values = attrgetter(*(field.attname for field in fields))
     # Many rows share a time, and adapting one is slow.
     adapt = cache(lambda moment: str(connection.ops.adapt_datetimefield_value(moment)))

@@ -18,7 +18,7 @@ from ..exceptions import PATIENCE, IletimerkeziError, ServiceUnavailable
 T = TypeVar("T")
 
 MAX_WAITING = 10_000
-"""Groups in the answers that wait for the caller: a few megabytes, and enough to keep all
+"""Most groups in answers that wait for the caller: a few megabytes, and enough to keep all
 connections busy while the caller stores a batch."""
 
 
@@ -45,7 +45,7 @@ class Crawl:
         self._root_id = root.asked_for
         self._frontier = Frontier(root, depth)
         self._workers = Workers(ask, workers)
-        # Fewer failures in a row can be bad luck, and each one more may cost a whole timeout.
+        # Fewer failures in a row can be bad luck, and each further one may cost a whole timeout.
         self._breaker = Breaker(3 * workers)
         self._in_flight: set[int] = set()
         self._refused: set[int] = set()
@@ -58,30 +58,30 @@ class Crawl:
 
     def __iter__(self) -> Iterator[Answer | Failure]:
         with self._workers:
-            while self._has_work():
+            while self._hand_out():
                 outcome = self._take_back()
                 if outcome:
                     with self._breaker.suspended():
                         yield outcome
 
     def arrived(self) -> Iterator[Answer]:
-        """Yield the answers that arrived before the crawl was left."""
+        """Yield the answers that arrived before the crawl stopped."""
         for _group_id, outcome in self._workers.arrived():
             if isinstance(outcome, Answer):
                 yield outcome
 
-    def _has_work(self) -> bool:
-        """Hand out what is ready. Is anything in flight then?"""
+    def _hand_out(self) -> bool:
+        """Hand out the ready groups. Is any group in flight now?"""
         if not self._in_flight:
             self._frontier.descend()
-            self._breaker.note_answer()  # Silence counts for each level on its own.
+            self._breaker.note_answer()  # Each level counts failures and silence anew.
         for group_id in self._frontier.take():
             self._in_flight.add(group_id)
             self._workers.put(group_id)
         return bool(self._in_flight)
 
     def _take_back(self) -> Answer | Failure | None:
-        """Wait for the next outcome; None for a group that will be asked for again."""
+        """Wait for the next outcome. Returns None for a group that will be retried."""
         group_id, outcome = self._workers.get()
         self._in_flight.remove(group_id)
         if isinstance(outcome, Answer):
@@ -92,17 +92,17 @@ class Crawl:
             return outcome
         if not isinstance(outcome, IletimerkeziError) or outcome.is_fatal:
             raise outcome
-        if outcome.is_throttled and self._may_try_again(group_id, outcome):
+        if outcome.is_throttled and self._put_back(group_id, outcome):
             return None
-        if self._breaker.note_failure(outcome):
+        if self._breaker.trips_on(outcome):
             self._probe()
         self.done += 1
         return Failure(group_id, outcome.with_traceback(None))
 
-    def _may_try_again(self, group_id: int, refusal: IletimerkeziError) -> bool:
+    def _put_back(self, group_id: int, refusal: IletimerkeziError) -> bool:
         """Put a throttled group back, unless the vendor has answered nothing for too long.
 
-        Then raise the refusal, unless only groups that were refused before are left.
+        After that, raise the refusal, unless all groups left were refused before.
         """
         self._refused.add(group_id)
         if not self._breaker.is_silent():
@@ -167,7 +167,7 @@ class Frontier:
         return ready
 
     def descend(self) -> None:
-        """Go on to the next level, if the groups of this one are all taken."""
+        """Go on to the next level if all groups of this level are taken."""
         below = [level for level in self._levels.values() if level > self._level]
         if below and not self._ready:
             self._level = min(below)
@@ -213,11 +213,11 @@ class Workers:
         return group_id, outcome
 
     def arrived(self) -> Iterator[tuple[int, Answer | BaseException]]:
-        """Yield the outcomes that are there."""
+        """Yield the outcomes that have arrived."""
         return _drain(self._outcomes)
 
     def withdraw(self) -> list[int]:
-        """Take back the groups that no thread has started with."""
+        """Take back the groups that no thread has asked for yet."""
         return [group_id for group_id in _drain(self._tasks) if group_id]
 
     def _work(self) -> None:
@@ -253,8 +253,8 @@ class Breaker:
         self._failures = 0
         self._answered_at = monotonic()
 
-    def note_failure(self, error: IletimerkeziError) -> bool:
-        """Return whether so many requests in a row failed that it may not be the groups' fault."""
+    def trips_on(self, error: IletimerkeziError) -> bool:
+        """Note a failure. Are there too many in a row to blame single groups?"""
         if not isinstance(error, ServiceUnavailable):
             self._failures = 0
         elif not error.is_throttled:
@@ -265,7 +265,7 @@ class Breaker:
         return True
 
     def is_silent(self) -> bool:
-        """Has the vendor answered nothing for longer than we wait for it?"""
+        """Has the vendor answered nothing for longer than ``PATIENCE``?"""
         return monotonic() - self._answered_at > PATIENCE
 
     @contextmanager
@@ -277,7 +277,7 @@ class Breaker:
 
 
 def _size(outcome: Answer | BaseException) -> int:
-    """Count the groups that an outcome holds."""
+    """Count the groups in an outcome."""
     if not isinstance(outcome, Answer):
         return 1
     groups = [outcome.group]

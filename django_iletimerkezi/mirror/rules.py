@@ -1,4 +1,4 @@
-"""What answers change in the mirror. Pure: no query, no clock, no setting.
+"""How answers change the mirror. Pure: no query, no clock, no setting.
 
 The row of a group holds facts. Each fact has the time of the newest answer that stated it, and an
 older answer never replaces it:
@@ -12,8 +12,8 @@ older answer never replaces it:
 Everything else follows from the facts, so answers may arrive in any order:
 
 - ``parent`` is the named parent. Where named parents form a loop, the oldest link is cut.
-- A group is missing if, after it was last seen, the vendor denied it or its named parent listed
-  its subgroups without it.
+- A group is missing if, after it was last seen, the vendor denied it or an answer about its named
+  parent lacked it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 class Difference:
     """One change of one group.
 
-    ``before`` and ``after`` are names, counts or ids of parents. A new group has its name in
+    ``before`` and ``after`` are names, counts or parent ids. A new group has its name in
     ``after``; both are None for a group that went missing or returned.
     """
 
@@ -50,8 +50,8 @@ class Difference:
 def apply(rows: dict[int, Group], answers: Iterable[Answer | Absence]) -> list[Difference]:
     """Bring rows up to date with some answers, add new rows, and return what changed.
 
-    ``rows`` must have, by id, every stored group that the answers mention or deny, those whose
-    parent or named parent was asked for, and the named parents of all these up to the top. Times
+    ``rows`` must contain, by id, every stored group that the answers mention or deny, every group
+    whose parent or named parent was asked for, and all ancestors of these by named parent. Times
     are aware.
     """
     before = {pk: _compared(row) for pk, row in rows.items()}
@@ -89,7 +89,7 @@ def _merge(rows: dict[int, Group], answer: Answer) -> None:
     at = answer.asked_at
     for group, parent_id in mentions(answer.group).values():
         row = rows.get(group.id)
-        # Comparing the values too makes the outcome of equal times independent of their order.
+        # At equal times the larger values win, so that the order of answers does not matter.
         facts = at, group.count, group.name
         if row is None or facts > (row.seen_at, row.count, row.name):
             row = rows.setdefault(group.id, Group(group.id))

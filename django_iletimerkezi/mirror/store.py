@@ -47,9 +47,9 @@ _WITH_ANCESTORS = """
 
 
 def store(answers: Collection[Answer | Absence]) -> list[rules.Difference]:
-    """Write what answers say into the mirror, in one transaction, and return what changed.
+    """Apply answers to the mirror in one transaction, and return what changed.
 
-    Raises DatabaseError; then nothing is written.
+    Writes nothing if it raises DatabaseError.
     """
     using = router.db_for_write(Group)
     _drop_if_dead(connections[using])
@@ -90,7 +90,7 @@ def _load(using: str, answers: Iterable[Answer | Absence]) -> dict[int, Group]:
 def _with_ancestors(
     using: str, ids: Iterable[int | None], parents: Iterable[int]
 ) -> QuerySet[Group]:
-    """Return groups by their ids, those that ``parents`` listed last, and all groups above."""
+    """Return groups by id, the groups that ``parents`` listed last, and all their ancestors."""
     connection = connections[using]
     statement = _WITH_ANCESTORS.format(
         table=connection.ops.quote_name(Group._meta.db_table),
@@ -159,7 +159,7 @@ def _interrupts_deferred() -> Iterator[None]:
 
 @contextmanager
 def _locked(using: str) -> Iterator[None]:
-    """Open a transaction in which no other writer of the mirror is at work."""
+    """Open a transaction that locks out other writers of the mirror."""
     with transaction.atomic(using):
         # One statement: a SELECT and an INSERT of the missing row deadlock on MariaDB.
         features = connections[using].features

@@ -133,7 +133,7 @@ def test_a_level_is_loaded_with_one_request_and_restored(
     expect(shown(page)).to_have_text(opened)
 
 
-def test_a_long_level_is_loaded_in_hundreds_and_restored(
+def test_a_long_level_is_loaded_in_pages_and_restored(
     open_page: Open, transactional_db: None
 ) -> None:
     plant({1: None, 2: 1} | dict.fromkeys(range(10, 260), 2))
@@ -268,7 +268,7 @@ def test_a_double_click_loads_rows_only_once(open_page: Open, transactional_db: 
     assert len(asked) == 2
 
 
-def test_the_focus_stays_nearby_if_more_finds_nothing(
+def test_the_focus_stays_nearby_if_more_loads_nothing(
     open_page: Open, transactional_db: None
 ) -> None:
     plant({1: None} | dict.fromkeys(range(10, 250), 1))
@@ -519,7 +519,7 @@ def test_selected_groups_are_fetched_and_the_filtered_list_is_shown_again(
     page = open_page(f"{TREE}?presence=listed")
     row(page, "İstanbul").get_by_role("checkbox").check()
     row(page, "Kadıköy").get_by_role("checkbox").check()
-    page.get_by_label("Action:").select_option(label="Fetch selected with everything below")
+    page.get_by_label("Action:").select_option(label="Fetch selected groups with everything below")
     page.locator("button[name=index]").click()
     expect(page.locator(".messagelist")).to_have_text(re.compile("5 unchanged, 0 missing"))
     expect(shown(page)).to_have_count(32)

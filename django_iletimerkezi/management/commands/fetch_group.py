@@ -109,11 +109,11 @@ class Command(BaseCommand):
         for asked_for, returned in result.aliases.items():
             self.stderr.write(self.style.WARNING(describe_alias(asked_for, returned)))
         if self._options["format"] == "tree":
-            for line in self._text_lines(result.group):
+            for line in self._lines(result.group):
                 write_line(self.stdout, line)
             write_line(self.stdout, describe_results([result]))
 
-    def _text_lines(self, root: Group) -> Iterable[str]:
+    def _lines(self, root: Group) -> Iterable[str]:
         rows, hidden = first_levels(root, WHOLE_TREE)
         if hidden and self._options["full"]:
             return text_lines(_subtree(root), root.pk)

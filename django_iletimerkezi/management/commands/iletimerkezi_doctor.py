@@ -12,13 +12,13 @@ from ..terminal import parse_ids, write_line
 
 
 class Command(BaseCommand):
-    # They are among the checks that it prints, and must not stop it before.
+    # The command runs these checks itself. Django must not stop it before that.
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.description = _(
             "Check everything that a fetch from iletimerkezi needs: settings, network, "
-            "credentials and tables. Suggests a fix for each failure. With -v 0, print only "
+            "credentials and tables. Suggest a fix for each failure. With -v 0, print only "
             "failures."
         )
         parser.add_argument(

@@ -7,9 +7,9 @@
     let table;
     let body;
     let storageKey;
-    const opened = new Set(); // Ids of the rows that the user opened,
-    const closed = new Set(); // closed,
-    const pages = new Map(); // and how many pages of their subgroups are loaded.
+    const opened = new Set(); // Ids of the rows that the user opened.
+    const closed = new Set(); // Ids of the rows that the user closed.
+    const pages = new Map(); // Loaded pages of subgroups, by the id of the parent.
     const boxes = []; // The checkboxes that Django's actions.js knows.
 
     const rows = () => Array.from(body.rows);
@@ -188,7 +188,7 @@
         refresh();
     }
 
-    /* Hide what is below closed rows. What is hidden cannot be selected. */
+    /* Hide the rows below closed rows. Hidden rows cannot be selected. */
     function refresh() {
         let closedAt = Infinity;
         boxes.length = 0;
@@ -235,7 +235,7 @@
         }
     }
 
-    /* Restore what was open when the page was left, from the top down. */
+    /* Restore the open rows of the last visit, from the top down. */
     async function restore() {
         const state = saved(storageKey, { opened: [], closed: [], pages: [] });
         state.opened.forEach((id) => opened.add(id));
@@ -262,7 +262,7 @@
         }
     }
 
-    /* The browser tried it before the rows were there. */
+    /* The browser scrolls before the rows are loaded. */
     function scrollBack() {
         const top = saved(`${storageKey} scrolled`, 0);
         const isNew = performance.getEntriesByType("navigation")[0].type === "navigate";
@@ -273,7 +273,7 @@
 
     // Keys and clicks
 
-    /* Tab reaches one row at a time, and what is in it. */
+    /* Tab reaches one row at a time, and its controls. */
     function activate(row) {
         const current = body.querySelector('tr[tabindex="0"]');
         if (current && current !== row) {
@@ -415,8 +415,8 @@
         restore().then(scrollBack).catch(refresh);
     }
 
-    /* A double click must not fetch twice. Five seconds later the user has stopped the page and
-       may send the form again. */
+    /* A double click must not fetch twice. After five seconds the form may be
+       sent again, because the user has probably stopped the page. */
     let sent = new WeakMap();
 
     function sendOnce(event) {

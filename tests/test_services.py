@@ -12,6 +12,7 @@ from django.db import OperationalError, connection, connections
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 
+from django_iletimerkezi import services
 from django_iletimerkezi.exceptions import (
     AuthenticationFailed,
     GroupNotFound,

@@ -29,7 +29,7 @@ def visible(text: str) -> str:
 
 def label(name: str, length: int = LABEL_LENGTH) -> str:
     """Return a short, printable form of a name; empty if nothing would be visible."""
-    text = visible(name[: length + 1].strip())
+    text = visible(name.strip()[: length + 1])
     if not any(map(_can_be_seen, text)):
         return ""
     return text if len(text) <= length else text[: length - 1] + "…"

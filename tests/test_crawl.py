@@ -19,7 +19,7 @@ from django_iletimerkezi.exceptions import (
     UnexpectedResponse,
 )
 from django_iletimerkezi.mirror import crawl as crawl_module
-from django_iletimerkezi.mirror.crawl import Crawl, Failure, Workers
+from django_iletimerkezi.mirror.crawl import Breaker, Crawl, Failure, Workers
 from django_iletimerkezi.testing import GroupDict
 
 from . import vendor
@@ -508,3 +508,22 @@ def test_time_spent_by_the_caller_does_not_count_as_silence(
             if len(outcomes) == 1:
                 time.sleep(1.5)
     assert (failed(outcomes), len(outcomes)) == ({}, 39)
+
+
+# The breaker
+
+
+def test_the_breaker_trips_on_each_so_many_unavailable_answers_in_a_row() -> None:
+    breaker = Breaker(3)
+    unavailable = ServiceUnavailable("", code=500, temporary=False)
+    absent = GroupNotFound(463, "")
+    errors = [unavailable] * 2 + [absent] + [unavailable] * 3 + [unavailable] * 3
+    assert [breaker.trips_on(error) for error in errors] == [False] * 5 + [True, False, False, True]
+
+
+def test_throttling_neither_trips_the_breaker_nor_resets_it() -> None:
+    breaker = Breaker(2)
+    unavailable, throttled = ServiceUnavailable("", code=500), ServiceUnavailable("", code=429)
+    assert [breaker.trips_on(error) for error in (unavailable, throttled, unavailable)] == [
+        *(False, False, True)
+    ]

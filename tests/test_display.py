@@ -29,6 +29,7 @@ def test_a_long_name_is_cut_with_an_ellipsis() -> None:
     assert label("x" * LABEL_LENGTH) == "x" * LABEL_LENGTH
     assert label("x" * (LABEL_LENGTH + 1)) == "x" * (LABEL_LENGTH - 1) + "…"
     assert label("abcdef", 3) == "ab…"
+    assert label("abc def", 3) == "ab…"
 
 
 def test_escapes_count_towards_the_length_of_a_label() -> None:

@@ -30,7 +30,7 @@ from django_iletimerkezi.exceptions import (
 )
 from django_iletimerkezi.mirror import rules
 from django_iletimerkezi.mirror.crawl import Crawl, Failure
-from django_iletimerkezi.mirror.store import remove
+from django_iletimerkezi.mirror.store import remove, store
 from django_iletimerkezi.models import Group
 from django_iletimerkezi.services import FetchResult, Progress, fetch_group
 
@@ -306,7 +306,7 @@ def test_a_batch_is_stored_when_enough_groups_are_pending(monkeypatch: pytest.Mo
 
 def record_batches(monkeypatch: pytest.MonkeyPatch) -> list[list[Answer | Absence]]:
     batches: list[list[Answer | Absence]] = []
-    usual = services.store
+    usual = store
 
     def record(answers: list[Answer | Absence]) -> list[rules.Difference]:
         batches.append(answers)
@@ -402,7 +402,7 @@ def test_a_group_deleted_during_the_fetch_is_printed_from_the_answer(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(services, "BATCH_SECONDS", 0)
-    usual = services.store
+    usual = store
 
     def store_and_remove(answers: list[Answer | Absence]) -> list[rules.Difference]:
         changes = usual(answers)
@@ -623,7 +623,7 @@ def test_answers_that_cannot_be_stored_after_ctrl_c_are_counted(
 
 
 def test_ctrl_c_in_the_last_batch_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    usual = services.store
+    usual = store
 
     def interrupted(answers: object) -> None:
         monkeypatch.setattr(services, "store", usual)

@@ -55,6 +55,7 @@ def test_get_group_sends_the_documented_request() -> None:
     assert head.startswith(b"POST /v1/get-group/json HTTP/1.1\r\n")
     assert f"User-Agent: django-iletimerkezi/{__version__}".encode() in head
     assert b"Content-Type: application/json" in head
+    assert b"Cache-Control: no-store" in head
     assert json.loads(body) == {
         "request": {"authentication": {"key": KEY, "hash": HASH}, "group": {"id": 5}}
     }
@@ -338,6 +339,15 @@ def test_throttling_holds_back_all_threads(
         with ThreadPoolExecutor(2) as threads:
             list(threads.map(client.get_group, [5, 5]))
     assert min(server.times[1:]) - server.times[0] >= 0.5
+
+
+def test_throttling_ends_although_a_test_has_stopped_the_clock(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    set_backoff(monkeypatch, 0.02)
+    monkeypatch.setattr("django_iletimerkezi.api.client.monotonic", lambda: 5.0)
+    with Vendor(reply(429), well()) as server, make_client(server.url, retries=1) as client:
+        assert client.get_group(5).id == 5
 
 
 def test_a_503_without_retry_after_does_not_delay_other_requests(

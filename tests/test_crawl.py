@@ -19,10 +19,11 @@ from django_iletimerkezi.exceptions import (
     UnexpectedResponse,
 )
 from django_iletimerkezi.mirror import crawl as crawl_module
-from django_iletimerkezi.mirror.crawl import Breaker, Crawl, Failure, Workers
+from django_iletimerkezi.mirror.crawl import Breaker, Crawl, Failure
 from django_iletimerkezi.testing import GroupDict
 
 from . import vendor
+from .answers import answer, group
 from .clients import crawl, crawl_all, forest, make_client
 from .forest import Forest, describe, tree_of
 from .vendor import HASH, KEY, Vendor, envelope, reply, well
@@ -193,23 +194,39 @@ def test_answers_that_arrived_before_the_crawl_stopped_are_not_lost() -> None:
     assert sorted(outcome.asked_for for outcome in arrived) == [2, 3]
 
 
-def test_started_threads_end_if_another_thread_cannot_start(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    started: list[threading.Thread] = []
+def limit_threads(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    """Let so many more of our threads start, as where the system limits them."""
+    left = iter(range(most))
 
     class Scarce(threading.Thread):
         def start(self) -> None:
-            if started:
+            module: str = self._target.__module__  # type: ignore[attr-defined]
+            if module.startswith("django_iletimerkezi") and next(left, None) is None:
                 raise RuntimeError("can't start new thread")
-            started.append(self)
             super().start()
 
     monkeypatch.setattr(threading, "Thread", Scarce)
-    with pytest.raises(RuntimeError), Workers(lambda group_id: None, 2):  # type: ignore[arg-type, return-value]  # never called
-        pass
-    started[0].join(10)
-    assert not started[0].is_alive()
+
+
+def test_a_crawl_goes_on_with_the_threads_that_the_system_allows(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with forest({1: [2, 3]}) as server, make_client(server.url) as client:
+        root = client.ask(1)
+        limit_threads(monkeypatch, 2)  # Our watchdog and one worker.
+        answers = list(crawl(client, root))
+    assert len(answers) == 2
+
+
+@pytest.mark.parametrize("most", [0, 1])
+def test_a_system_that_allows_no_threads_is_named(
+    monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    with forest({1: [2]}) as server, make_client(server.url) as client:
+        root = answer(0, group(1, 2))
+        limit_threads(monkeypatch, most)
+        with pytest.raises(ServiceUnavailable, match="lower ILETIMERKEZI_MAX_CONNECTIONS"):
+            list(crawl(client, root))
 
 
 # Failures of single groups

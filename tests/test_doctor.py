@@ -290,6 +290,16 @@ def test_a_missing_bundle_fails_at_the_environment(
     assert_fails_at("environment", outcome, r"Cannot send requests to .* certificate bundle in the")
 
 
+def test_a_key_log_that_cannot_be_written_fails_at_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "missing" / "keys.log"))
+    authority = trustme.CA()
+    with serve(authority.issue_cert("127.0.0.1"), well()) as server:
+        outcome = examine(f"https://{server.host}/v1/")
+    assert_fails_at("environment", outcome, r"Cannot open .*keys\.log: check .* SSLKEYLOGFILE")
+
+
 def test_an_unusable_host_name_fails_at_the_environment() -> None:
     outcome = examine("https://٣.example/")
     assert_fails_at("environment", outcome, "Cannot send requests to .* ILETIMERKEZI_BASE_URL")

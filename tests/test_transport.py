@@ -54,6 +54,55 @@ def test_connections_that_the_server_closed_are_opened_again() -> None:
     assert server.accepted == 2
 
 
+def test_a_kept_connection_that_breaks_before_the_answer_is_replaced_at_once() -> None:
+    """As when the server closes an idle connection while the request is on its way."""
+
+    def answer_and_reset(connection: vendor.Connection) -> None:
+        reply(200, envelope(group=vendor.GROUP), Connection="keep-alive")(connection)
+        vendor.read_request(connection.sock)
+        vendor.reset(connection)
+
+    with Vendor(answer_and_reset) as server, make_client(server.url, retries=0) as client:
+        assert [client.get_group(5).id for _ in range(4)] == [5] * 4
+    assert server.accepted == 4
+
+
+def test_a_new_connection_that_breaks_before_the_answer_is_an_error() -> None:
+    with Vendor(vendor.close, well()) as server, make_client(server.url, retries=0) as client:
+        with pytest.raises(ServiceUnavailable, match="broke"):
+            client.get_group(5)
+    assert server.accepted == 1
+
+
+def test_a_kept_connection_that_breaks_within_the_answer_is_an_error() -> None:
+    def answer_and_break(connection: vendor.Connection) -> None:
+        reply(200, envelope(group=vendor.GROUP), Connection="keep-alive")(connection)
+        vendor.read_request(connection.sock)
+        vendor.cut_off(connection)
+
+    with Vendor(answer_and_break) as server, make_client(server.url, retries=0) as client:
+        client.get_group(5)
+        with pytest.raises(ServiceUnavailable, match="broke"):
+            client.get_group(5)
+    assert server.accepted == 1
+
+
+def test_answers_that_only_announce_the_answer_are_skipped() -> None:
+    early = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n"
+    more = b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n"
+
+    def announce(connection: vendor.Connection) -> None:
+        for group_id in (5, 6):
+            connection.send(early * 3 + more)
+            body = envelope(group=vendor.GROUP | {"id": group_id})
+            reply(200, body, Connection="keep-alive")(connection)
+            vendor.read_request(connection.sock)
+
+    with Vendor(announce) as server, make_client(server.url) as client:
+        assert [client.get_group(5).id, client.get_group(5).id] == [5, 6]
+    assert server.accepted == 1
+
+
 def test_threads_share_at_most_max_connections() -> None:
     busy = vendor.Busy()
     with Vendor(busy) as server, make_client(server.url, max_connections=2) as client:

@@ -81,6 +81,15 @@ _NO_ANSWER = (
         is_fatal=True,
     ),
 )
+_FILE = _Meaning(
+    _(
+        "Cannot open %(file)s: check REQUESTS_CA_BUNDLE and SSLKEYLOGFILE in the environment, and "
+        "the permissions of the file."
+    ),
+    step="environment",
+    temporary=False,
+    is_fatal=True,
+)
 _NOT_SENT = _Meaning(
     _(
         "Cannot send requests to %(host)s (%(reason)s): check ILETIMERKEZI_BASE_URL, and the proxy "
@@ -111,6 +120,7 @@ def explain(error: Exception, host: str, seconds: float, step: Step) -> Iletimer
         "host": host,
         "seconds": round(seconds, 2),
         "reason": _reason(causes),
+        "file": next(filter(None, (getattr(cause, "filename", None) for cause in causes)), ""),
         "status": next((f" ({found[1]})" for found in statuses if found), ""),
     }
     invalid = _find(_INVALID_ANSWERS, causes)
@@ -118,7 +128,8 @@ def explain(error: Exception, host: str, seconds: float, step: Step) -> Iletimer
         return UnexpectedResponse(invalid.message % values)
     # requests raises a bare OSError if a certificate bundle is missing.
     is_unsent = isinstance(error, ValueError) or type(error) is OSError
-    meaning = _find(_NO_ANSWER, causes) or (_NOT_SENT if is_unsent else _BROKEN)
+    otherwise = _FILE if values["file"] else _NOT_SENT if is_unsent else _BROKEN
+    meaning = _find(_NO_ANSWER, causes) or otherwise
     step = meaning.step or step
     return ServiceUnavailable(
         meaning.message % {**values, "advice": _ADVICE.get(step, "")},

@@ -135,8 +135,10 @@ def _read_status(document: Any) -> tuple[int | None, str, str]:
     """Return code and message of the envelope, and what is wrong with the code."""
     response = document.get("response") if isinstance(document, dict) else None
     status = response.get("status") if isinstance(response, dict) else None
-    if not isinstance(status, dict):
+    if status is None:
         return None, "", ""
+    if not isinstance(status, dict):
+        return None, "", _("%s is not an object") % "response.status"
     code, message = status.get("code"), status.get("message")
     text = message if isinstance(message, str) else ""
     if code is None:

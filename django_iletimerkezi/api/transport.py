@@ -23,6 +23,7 @@ from requests.adapters import HTTPAdapter
 
 from .. import __version__
 from ..exceptions import Step
+from ..threads import start_thread
 from .parsing import unexpected
 
 MAX_BODY = 16 * 2**20
@@ -52,10 +53,16 @@ class Line:
         """
         self.step, self.headers = "answer", {}
         status, body = 0, b""
+        kept = self._socket
         try:
-            with self._watchdog.limit(self, seconds), self._send(request, seconds) as response:
-                self.headers = response.headers
-                status, body = response.status_code, _read(response)
+            with self._watchdog.limit(self, seconds):
+                try:
+                    status, body = self._exchange(request, seconds)
+                except requests.ConnectionError:
+                    if self.headers or self._is_cut or not kept or self._socket is not kept:
+                        raise
+                    # The server closed the idle connection, and has not read the request.
+                    status, body = self._exchange(request, seconds)
         except Exception:
             if not self._is_cut:
                 raise
@@ -81,11 +88,15 @@ class Line:
             self._connection.close()
         self._let_go()
 
-    def _send(self, request: requests.PreparedRequest, seconds: float) -> requests.Response:
+    def _exchange(self, request: requests.PreparedRequest, seconds: float) -> tuple[int, bytes]:
         options = self.session.merge_environment_settings(
             request.url or "", {}, stream=True, verify=None, cert=None
         )
-        return self.session.send(request, **options, allow_redirects=False, timeout=seconds)
+        with self.session.send(
+            request, **options, allow_redirects=False, timeout=seconds
+        ) as response:
+            self.headers = response.headers
+            return response.status_code, _read(response)
 
     def _follow(self, connection: Any) -> None:
         """Track the steps of a new connection and keep a handle on its socket."""
@@ -143,12 +154,11 @@ class Watchdog:
         """Cut the line if the block takes longer than ``seconds``."""
         end = monotonic() + seconds
         with self._changed:
-            self._ends[line] = end
             if not (self._thread and self._thread.is_alive()):
-                self._thread = threading.Thread(target=self._watch, daemon=True)
-                self._thread.start()
+                self._thread = start_thread(self._watch)
             elif end < self._wakes_at:
                 self._changed.notify()
+            self._ends[line] = end
         try:
             yield
         finally:
@@ -189,6 +199,12 @@ class _Adapter(HTTPAdapter):
 
 
 class _Response(http.client.HTTPResponse):
+    def _read_status(self) -> tuple[str, int, str]:
+        version, status, reason = super()._read_status()  # type: ignore[misc]  # not in the stubs
+        # http.client skips 100 only, and would take 103 for the answer.
+        is_interim = 100 <= status < 200 and status != http.client.SWITCHING_PROTOCOLS
+        return version, http.client.CONTINUE if is_interim else status, reason
+
     def _safe_read(self, amt: int) -> bytes:
         # urllib3 accepts a negative chunk size, which means everything up to the end.
         if amt < 0:
@@ -208,6 +224,8 @@ def _session(adapter: HTTPAdapter, *, trust_env: bool) -> requests.Session:
     session.auth = _no_auth
     session.headers["User-Agent"] = f"django-iletimerkezi/{__version__}"
     session.headers["Accept"] = "application/json"
+    # Caches such as requests-cache would store the credentials, and repeat old answers.
+    session.headers["Cache-Control"] = "no-store"
     # Cookies are never sent, and would pile up.
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     session.trust_env = trust_env

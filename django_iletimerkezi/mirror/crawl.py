@@ -14,6 +14,7 @@ from django.utils import translation
 
 from ..api.parsing import Answer, GroupData
 from ..exceptions import PATIENCE, IletimerkeziError, ServiceUnavailable
+from ..threads import start_thread
 
 T = TypeVar("T")
 
@@ -188,12 +189,13 @@ class Workers:
         self._changed = threading.Condition()
 
     def __enter__(self) -> Self:
-        try:
-            for _ in range(self._number):
-                threading.Thread(target=self._work, daemon=True).start()
-        except RuntimeError:
-            self.__exit__()
-            raise
+        for started in range(self._number):
+            try:
+                start_thread(self._work)
+            except IletimerkeziError:
+                if not started:
+                    raise
+                break  # Fewer threads do the same work.
         return self
 
     def __exit__(self, *exc_info: object) -> None:

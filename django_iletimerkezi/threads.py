@@ -1,0 +1,24 @@
+"""Starts threads, or says why the system allows no more."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from django.utils.translation import gettext as _
+
+from .exceptions import ServiceUnavailable
+
+
+def start_thread(work: Callable[[], object]) -> threading.Thread:
+    """Start a daemon thread. Raises ServiceUnavailable if the system allows no more threads."""
+    thread = threading.Thread(target=work, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError:
+        text = _(
+            "The system allows no more threads: lower ILETIMERKEZI_MAX_CONNECTIONS, or raise the "
+            "limit of threads or processes."
+        )
+        raise ServiceUnavailable(text, temporary=False, is_fatal=True, step="environment") from None
+    return thread

@@ -85,9 +85,9 @@ class Settings:
 
     @property
     def effective_hash(self) -> str:
-        """The hash to send. Derived as in the older client roadrunner/iletimerkezi-php:
+        """The hash to send. If only the secret is set, derived as in roadrunner/iletimerkezi-php:
         lower-case hexadecimal HMAC-SHA256 of the key, keyed with the secret. The vendor's page for
-        get-group says only that the hash is made of key and secret.
+        get-group says only that the hash is made from key and secret.
         """
         if not self.has_credentials:
             raise ImproperlyConfigured(missing_credentials())
@@ -114,7 +114,7 @@ def contradictory_credentials() -> str:
 
 
 def _credential(name: str) -> str:
-    """Return a credential; empty if it is not set, or None as from ``os.environ.get``."""
+    """Return a credential; empty if unset or None, as from ``os.environ.get``."""
     if getattr(settings, name, None) is None:
         return ""
     if _text(name, "") != _text(name, "").strip():

@@ -8,7 +8,7 @@ LABEL_LENGTH = 80
 """Characters of a name on a page or in a message: as many as fit on a line."""
 
 WHOLE_TREE = 200
-"""Most groups of a tree that is shown whole: as many lines as people scroll through."""
+"""Largest tree that is shown whole, in groups: people scroll through as many lines."""
 
 _UNSEEN = {"Mn", "Me", "Cf"}
 """Unicode categories of combining marks and format characters."""

@@ -70,7 +70,7 @@ def _examine_request(group_id: int) -> Iterator[Finding]:
         uses_proxy = client.uses_proxy
         try:
             client.ask(group_id, within=conf.timeout)
-        except GroupNotFound:  # Proves key and hash as well.
+        except GroupNotFound:  # So key and hash are right.
             is_known = False
         except IletimerkeziError as error:
             failure = error

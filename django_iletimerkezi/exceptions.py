@@ -31,7 +31,7 @@ class IletimerkeziError(Exception):
     ``asked_at`` is when the request was sent (aware, UTC). ``step`` is the step that failed.
     ``is_fatal`` means that a request for any other group would fail as well, ``is_throttled``
     that the vendor asked us to come back later. If the error ended a recursive fetch,
-    ``failures`` has the errors of single groups before it, by id.
+    ``failures`` has the earlier errors of single groups, by id.
     """
 
     asked_at: datetime | None = None
@@ -102,7 +102,7 @@ class MethodNotFound(ApiError):
 class GroupNotFound(ApiError):
     """463 or 462: the account has no group with this id.
 
-    Source: the vendor's page for get-group for 463, its error-code page for 462.
+    Source: for 463 the vendor's page for get-group, for 462 its error-code page.
     """
 
     advice = gettext_lazy("The account has no group with this id: look it up in the panel.")
@@ -165,8 +165,8 @@ class ServiceUnavailable(IletimerkeziError):
 class UnexpectedResponse(IletimerkeziError):
     """An invalid answer. The message names the field and the path to it.
 
-    Source: none, the vendor documents no invalid answers. An answer is valid if it matches its
-    page for get-group, or a form that PHP servers make of it.
+    Source: none, the vendor documents no invalid answers. An answer is valid if it has the form
+    on the vendor's page for get-group, or a variant that PHP writes.
     """
 
 

@@ -5,7 +5,7 @@ MAX_ID = 2**63 - 1
 
 
 def parse_id(text: str) -> int | None:
-    """Return the group id that a person or a URL names; None if it is invalid."""
+    """Parse a group id from a person or a URL; None if it is invalid."""
     number = parse_number(text)
     return number if number and number <= MAX_ID else None
 

@@ -17,7 +17,7 @@ _NOT_MIGRATED = re.compile(
     r"|(?:relation|column) .*does not exist"
     r"|doesn't exist|Unknown column"
 )
-# The numbers are those of MariaDB's client. PostgreSQL names the connection in each message.
+# The numbers are errors of MariaDB's client. PostgreSQL's connection errors say “connect”.
 _NOT_CONNECTED = re.compile(
     r"unable to open database"
     r"|connect"

@@ -32,7 +32,7 @@ BATCH_GROUPS = 2_500
 """Groups per transaction: larger batches are hardly faster, and hold other writers up longer."""
 
 BATCH_SECONDS = 5
-"""Seconds until a smaller batch is stored: a killed process loses at most so many."""
+"""Seconds until a smaller batch is stored: the most that a killed process loses."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +170,7 @@ def _fetch(
     crawl = Crawl(client.ask, root, depth=depth, workers=client.max_connections)
     try:
         recorder.report(done=crawl.done, known=crawl.known)
-        # At depth 0 too, a crawl would ask for the group that was returned in place of another.
+        # Even at depth 0, a crawl would ask for the returned group if its id is not group_id.
         for outcome in crawl if depth != 0 else ():
             recorder.add(outcome)
             recorder.report(done=crawl.done, known=crawl.known)

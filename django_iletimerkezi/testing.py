@@ -21,7 +21,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self, cast
 
 GroupDict = Mapping[str, Any]
-"""A group as the vendor writes one: with ``id``, ``name``, ``count`` and maybe ``children``."""
+"""A group in the vendor's format: ``id``, ``name``, ``count`` and maybe ``children``."""
 
 DOCUMENTED_SAMPLE: GroupDict = {
     "id": 97101,
@@ -199,7 +199,7 @@ class Sandbox:
         return (200, group) if group else (463, None)
 
     def find(self, group_id: int) -> GroupDict | None:
-        """Return the group to return for an id; None means 463."""
+        """Return the group to serve for an id; None means 463."""
         return self._groups.get(self._aliases.get(group_id, group_id))
 
 

@@ -20,7 +20,7 @@ _TO_PLAIN = str.maketrans("ıøłđəæ’‘ʼ–—", "ioldea'''--")
 
 
 class _Weights(dict[int, str]):
-    """Two digits per character, or eight that start with 9: any collation sorts digits alike."""
+    """Two digits for a known character, else 9 and seven more: collations agree on digits."""
 
     def __missing__(self, code: int) -> str:
         return f"9{code:07}"

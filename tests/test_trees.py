@@ -94,7 +94,7 @@ def test_a_tree_without_its_root_is_empty() -> None:
     assert list(json_lines([], 1)) == list(text_lines([], 1)) == []
 
 
-def test_a_missing_group_is_drawn_with_its_local_missing_since() -> None:
+def test_missing_since_is_drawn_in_local_time() -> None:
     with timezone.override("Europe/Istanbul"):
         assert text([group(1), group(2, 1, missing_since=MISSING_SINCE)], 1)[1] == (
             "└── g2 (id 2, 2 contacts) missing since 2026-05-02 00:30"

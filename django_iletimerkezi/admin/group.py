@@ -137,7 +137,7 @@ class GroupAdmin(ModelAdmin):
         return response
 
     def subgroups_view(self, request: HttpRequest) -> HttpResponse:
-        """Return only the rows of the subgroups of some groups."""
+        """Return only the subgroup rows of some groups."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         if request.method not in {"GET", "HEAD"}:
@@ -280,8 +280,8 @@ class GroupAdmin(ModelAdmin):
         self, request: HttpRequest, queryset: QuerySet[Group], *, recursive: bool
     ) -> HttpResponse | None:
         if not self._is_at(request, "fetch"):
-            # The fetch view alone is outside of ATOMIC_REQUESTS. 307 makes the browser repeat the
-            # POST there, where _repeat_action leads back to this method.
+            # Only the fetch view is outside of ATOMIC_REQUESTS. 307 makes the browser repeat the
+            # POST there, and _repeat_action calls this method again.
             return HttpResponseRedirect(_with_query(self._url("fetch"), request), status=307)
         ids = list(queryset.values_list("pk", flat=True))
         if recursive:

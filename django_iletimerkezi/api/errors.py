@@ -1,4 +1,4 @@
-"""Explains exceptions of requests to people."""
+"""Explains HTTP library errors to people."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})\b")
 
 
 def explain(error: Exception, host: str, seconds: float, step: Step) -> IletimerkeziError:
-    """Return our error for an ``error`` of requests. Names the host, holds no request.
+    """Return our exception for a library's ``error``, with the host but no request.
 
     ``seconds`` is the timeout of the exchange, ``step`` the step that it had reached.
     """

@@ -122,7 +122,7 @@ def _packets(
 ) -> Iterator[str]:
     """Encode rows as JSON arrays of at most ``PACKET`` characters."""
     values = attrgetter(*(field.attname for field in fields))
-    # Many rows share a time, and adapting one is slow.
+    # Many rows share a time, and adapting is slow.
     adapt = cache(lambda moment: str(connection.ops.adapt_datetimefield_value(moment)))
     encode = json.JSONEncoder(ensure_ascii=False, default=adapt).encode
     packet: list[str] = []

@@ -19,8 +19,8 @@ from ..threads import start_thread
 T = TypeVar("T")
 
 MAX_WAITING = 10_000
-"""Most groups in answers that wait for the caller: a few megabytes, and enough to keep all
-connections busy while the caller stores a batch."""
+"""Limit of groups in unhandled answers: a few megabytes, and enough to keep all connections busy
+while the caller stores a batch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Failure:
 class Crawl:
     """Iterates over the answers below a root, and over failures, in the order of their arrival.
 
-    ``root`` is the answer about the top and is not repeated. ``depth`` is how many levels below it
+    ``root`` is the root's answer and is not yielded. ``depth`` is how many levels below the root
     to ask for, None for all. ``ask`` is called from ``workers`` threads. ``done`` counts the
     groups asked for, ``known`` those found. An error that would hit every group ends the crawl.
     """
@@ -101,9 +101,10 @@ class Crawl:
         return Failure(group_id, outcome.with_traceback(None))
 
     def _put_back(self, group_id: int, refusal: IletimerkeziError) -> bool:
-        """Put a throttled group back, unless the vendor has answered nothing for too long.
+        """Put a throttled group back and return True, until the vendor is silent for too long.
 
-        After that, raise the refusal, unless all groups left were refused before.
+        Then raise the refusal, or return False if the vendor answered before and refused all
+        groups that are left.
         """
         self._refused.add(group_id)
         if not self._breaker.is_silent():

@@ -12,8 +12,8 @@ older answer never replaces it:
 Everything else follows from the facts, so answers may arrive in any order:
 
 - ``parent`` is the named parent. Where named parents form a loop, the oldest link is cut.
-- A group is missing if, after it was last seen, the vendor denied it or an answer about its named
-  parent lacked it.
+- A group is missing if, since it was last seen, the vendor denied it or its named parent was
+  fetched without it.
 """
 
 from __future__ import annotations

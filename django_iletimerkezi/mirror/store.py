@@ -90,7 +90,7 @@ def _load(using: str, answers: Iterable[Answer | Absence]) -> dict[int, Group]:
 def _with_ancestors(
     using: str, ids: Iterable[int | None], parents: Iterable[int]
 ) -> QuerySet[Group]:
-    """Return groups by id, the groups that ``parents`` listed last, and all their ancestors."""
+    """Return the groups ``ids``, the known children of ``parents``, and all their ancestors."""
     connection = connections[using]
     statement = _WITH_ANCESTORS.format(
         table=connection.ops.quote_name(Group._meta.db_table),
@@ -132,7 +132,7 @@ def _drop_if_dead(connection: BaseDatabaseWrapper) -> None:
 
 @contextmanager
 def _interrupts_deferred() -> Iterator[None]:
-    """Delay Ctrl-C to the end: Django cannot recover if it hits the edge of a transaction.
+    """Delay Ctrl-C until the block ends: Django cannot recover if it interrupts a COMMIT.
 
     A second Ctrl-C is not delayed.
     """

@@ -1,5 +1,5 @@
-/* The tree of contact groups: opens and closes rows, loads a level at a time, and handles keys as
-   the treegrid pattern of the ARIA Authoring Practices says. Without it, toggles are plain links. */
+/* The tree of contact groups: opens and closes rows, loads a level at a time, and follows the ARIA
+   treegrid pattern for keys. Without JavaScript, toggles are plain links. */
 "use strict";
 {
     const NUMBERED_FROM = 10; // Deeper levels are indented alike, so they show their number.
@@ -82,7 +82,7 @@
         parents.filter((row) => !isLoaded(row)).forEach(makeLeaf);
     }
 
-    /* The row is part of a loop, or its subgroups no longer exist. */
+    /* Called when the row is in a loop or its subgroups are gone. */
     function makeLeaf(row) {
         const toggle = toggleOf(row);
         const hadFocus = toggle === document.activeElement;

@@ -63,7 +63,10 @@ class GroupQuerySet(models.QuerySet["Group"]):
         return self._reached_by(_SUBTREE, [group_id])
 
     def path(self, group_id: int) -> list[Group]:
-        """Return the groups from the root down to a group, in one query. Loops do no harm."""
+        """Return the groups from the root down to a group, in one query. Loops do no harm.
+
+        MariaDB climbs 1,000 levels, unless its ``max_recursive_iterations`` is raised.
+        """
         return self.paths([group_id]).get(group_id, [])
 
     def paths(self, group_ids: Collection[int]) -> dict[int, list[Group]]:
@@ -72,7 +75,10 @@ class GroupQuerySet(models.QuerySet["Group"]):
         return {group_id: _climb(group_id, groups) for group_id in group_ids if group_id in groups}
 
     def count_below(self, group_ids: Collection[int]) -> dict[int, int]:
-        """Return the number of groups below each group, by id, without zeros. One query."""
+        """Return the number of groups below each group, by id, without zeros. One query.
+
+        MariaDB descends 1,000 levels, unless its ``max_recursive_iterations`` is raised.
+        """
         if not group_ids:
             return {}
         with connections[self.db].cursor() as cursor:

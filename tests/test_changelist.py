@@ -12,9 +12,10 @@ from django.contrib.admin.widgets import url_params_from_lookup_dict
 from django.contrib.contenttypes.models import ContentType
 from django.db import connection
 from django.test import Client
-from django.test.utils import CaptureQueriesContext
+from django.test.utils import CaptureQueriesContext, override_settings
 from django.utils import timezone
 
+from django_iletimerkezi.admin.changelist import search
 from django_iletimerkezi.models import Group
 
 from .visitors import LINKS, NAMES, SEEN, client_for, lines, messages, plant, plant_tree, text, url
@@ -390,17 +391,42 @@ def test_harmless_query_strings_are_accepted(client: Client) -> None:
 def test_lookups_that_may_fail_or_take_long_are_refused(client: Client) -> None:
     for query in (
         *["name__regex=(", "name__iregex=(", "name__range=a,b", "count__range=1", "name__search=l"],
-        *["seen_at__year=2026", "sort_key__gt=a&seen_at__year__range=1,2", "parent__nonsense=1"],
+        *[
+            "seen_at__year=2026",
+            "sort_key__gt=a&seen_at__year__range=2025,2026",
+            "parent__nonsense=1",
+        ],
         *["parent__name__contains=x", "parent__parent=1", "children__isnull=True", "children=4"],
     ):
         for page in ("changelist", "subgroups"):
             assert client.get(f"{url(page)}?{query}").status_code == 400, query
 
 
+@pytest.mark.parametrize("time_zone", ["Europe/Istanbul", "America/New_York"])
+@pytest.mark.usefixtures("groups")
+def test_times_at_the_edges_of_the_calendar_are_refused(client: Client, time_zone: str) -> None:
+    with override_settings(TIME_ZONE=time_zone):
+        for lookup in ("seen_at", "fetched_at__gt", "missing_since__in"):
+            for moment in ("0001-01-01", "9999-12-31 23:59:59", "9999-12-31T23:59:59-12:00"):
+                answer = client.get(url("changelist"), {lookup: moment})
+                assert answer["Location"] == ERROR_URL, (lookup, moment)
+
+
+@pytest.mark.usefixtures("groups")
+def test_an_empty_field_name_for_the_way_back_is_ignored() -> None:
+    client = client_for("superuser")
+    for page in ("change", "delete"):
+        assert client.get(url(page, 2), {"_to_field": ""}).status_code == 200
+
+
 @pytest.mark.usefixtures("groups")
 def test_a_sort_order_in_the_query_is_ignored(client: Client) -> None:
     assert lines(show(client, o="-2")) == lines(show(client))
     assert lines(show(client, o="-1", q="ta")) == ["5", "3+"]
+
+
+def test_a_null_character_in_a_term_finds_nothing() -> None:
+    assert not search(Group.objects.all(), "a\0b").exists()
 
 
 def test_a_null_character_in_a_search_is_reported(client: Client) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -27,7 +28,7 @@ from django_iletimerkezi.exceptions import (
 from django_iletimerkezi.testing import Sandbox
 
 from . import vendor
-from .clients import make_client, set_backoff
+from .clients import forest, make_client, set_backoff
 from .vendor import HASH, KEY, Vendor, envelope, reply, well
 
 LONG = 30
@@ -416,3 +417,43 @@ def test_close_interrupts_a_pause(retries: int, monkeypatch: pytest.MonkeyPatch)
                 calls.append(threads.submit(client.get_group, 5))
         with pytest.raises(RuntimeError, match="the client is closed"):
             calls[0].result(LONG)
+
+
+# Forks
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_after_a_fork_both_processes_get_their_own_answers() -> None:
+    with forest({pk: [] for pk in range(1, 200)}) as server, make_client(server.url) as client:
+        client.get_group(1)
+        reader, writer = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            answers = [client.get_group(pk).id for pk in range(100, 150)]
+            os.write(writer, str(answers == list(range(100, 150))).encode())
+            os._exit(0)
+        assert [client.get_group(pk).id for pk in range(150, 200)] == list(range(150, 200))
+        os.waitpid(pid, 0)
+        assert os.read(reader, 100) == b"True"
+        os.close(reader)
+        os.close(writer)
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_fork_during_a_request_leaves_the_client_usable() -> None:
+    is_asked = threading.Event()
+
+    def answer_late(connection: vendor.Connection) -> None:
+        is_asked.set()
+        connection.stopping.wait(1)
+        well()(connection)
+
+    with Vendor(answer_late, well()) as server, ThreadPoolExecutor(1) as threads:
+        with make_client(server.url, max_connections=1) as client:
+            call = threads.submit(client.get_group, 5)
+            assert is_asked.wait(LONG)
+            pid = os.fork()
+            if pid == 0:
+                os._exit(0 if client.get_group(5).id == 5 else 1)
+            assert os.waitpid(pid, 0)[1] == 0
+            assert call.result(LONG).id == 5

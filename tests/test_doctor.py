@@ -308,6 +308,15 @@ def test_an_unusable_host_name_fails_at_the_environment() -> None:
 # Proxies
 
 
+def test_a_proxy_address_that_requests_cannot_read_fails_at_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", "http://user:pw@")
+    outcome = examine("https://vendor.example/v1/")
+    assert_fails_at("environment", outcome, "Cannot send requests to .* proxy")
+    assert "pw" not in outcome.out + outcome.err
+
+
 def tunnel_to_nowhere(connection: vendor.Connection) -> None:
     connection.send(b"HTTP/1.1 200 Connection established\r\n\r\n")
     connection.wait()

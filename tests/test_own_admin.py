@@ -152,6 +152,9 @@ def test_an_admin_may_declare_a_date_hierarchy(register: Register) -> None:
     register(WithDateHierarchy)
     client = client_for("superuser")
     Group.objects.update(seen_at=datetime(2026, 5, 15, tzinfo=UTC))
+    for year in (0, 1, 9999, 10**19):
+        answer = client.get(f"{url('changelist')}?seen_at__year={year}")
+        assert answer["Location"].endswith("?e=1")
     for month, number in ((4, 0), (5, 6)):
         page = client.get(f"{url('changelist')}?seen_at__year=2026&seen_at__month={month}")
         assert len(page.context["nodes"]) == number

@@ -252,6 +252,17 @@ def test_a_parent_stored_by_hand_stays_until_the_vendor_names_a_parent() -> None
     assert parents(rows) == {1: None, 2: 9, 9: None}
 
 
+@pytest.mark.parametrize("is_reversed", [False, True])
+def test_a_parent_stored_by_hand_comes_back_when_its_loop_is_resolved(is_reversed: bool) -> None:
+    rows = {
+        4: Group(4, seen_at=at(1), count=0),
+        5: Group(5, parent_id=4, seen_at=at(1), count=0),
+    }
+    answers = [answer(10, group(5, 4)), answer(20, group(6, 4))]
+    apply(rows, *(reversed(answers) if is_reversed else answers))
+    assert parents(rows) == {4: 6, 5: 4, 6: None}
+
+
 def test_a_parent_stored_by_hand_that_lists_other_groups_makes_its_subgroup_missing() -> None:
     rows = {pk: Group(pk, parent_id=pk - 1 or None, seen_at=at(1), count=0) for pk in (1, 2)}
     apply(rows, answer(2, group(1, 3)))

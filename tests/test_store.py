@@ -168,11 +168,29 @@ def test_a_group_listed_below_a_removed_one_is_placed_again() -> None:
     assert parents() == {1: None, 2: 1, 3: 2}
 
 
-def test_a_group_that_a_removed_parent_no_longer_lists_is_missing() -> None:
-    store([answer(1, group(1, 2))])
+@pytest.mark.parametrize("is_reversed", [False, True])
+def test_answers_after_a_removal_give_the_same_mirror_in_any_order(is_reversed: bool) -> None:
+    store([answer(1, group(1, 2, 3))])
     remove(Group.objects.filter(pk=1))
-    store([answer(2, group(1))])
-    assert missing() == {2}
+    answers = [answer(3, group(1, 3)), answer(2, group(2))]
+    for given_answer in reversed(answers) if is_reversed else answers:
+        store([given_answer])
+    assert (parents(), missing()) == ({1: None, 2: 1, 3: 1}, {2})
+
+
+def test_a_removed_parent_that_is_only_mentioned_gets_its_subgroups_back() -> None:
+    store([answer(1, group(1, group(2, 3)))])
+    remove(Group.objects.filter(pk=2))
+    store([answer(2, group(1, 2))])
+    assert parents() == {1: None, 2: 1, 3: 2}
+
+
+def test_a_link_that_was_cut_comes_back_when_a_group_of_the_loop_was_removed() -> None:
+    store([answer(1, group(4, 1)), answer(2, group(1, 5)), answer(3, group(5, 4))])
+    assert parents() == {1: None, 4: 5, 5: 1}
+    remove(Group.objects.filter(pk=5))
+    store([answer(4, group(4, 1))])
+    assert parents() == {1: 4, 4: None}
 
 
 # Values

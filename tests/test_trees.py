@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import io
 import json
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
-from django.core.management.base import OutputWrapper
 from django.test import override_settings
 from django.utils import timezone
 
-from django_iletimerkezi.management.terminal import write_line
 from django_iletimerkezi.management.trees import json_lines, text_lines
 from django_iletimerkezi.models import Group
 from django_iletimerkezi.turkish import sort_key
@@ -165,12 +162,3 @@ def test_a_chain_of_two_thousand_groups_is_drawn() -> None:
     rows = [group(1), *(group(pk, pk - 1) for pk in range(2, 2001))]
     assert text(rows, 1)[-1].endswith("    └── g2000 (id 2000, 2000 contacts)")
     assert list(json_lines(rows, 1))[-1].endswith("]}" * 2000)
-
-
-def test_a_stream_without_unicode_gets_the_tree_in_ascii() -> None:
-    raw = io.BytesIO()
-    with io.TextIOWrapper(raw, encoding="ascii", write_through=True) as stream:
-        write_line(OutputWrapper(stream), "│   ├── Iğdır")
-        write_line(OutputWrapper(stream), "└── 📟 …")
-        written = raw.getvalue().decode()
-    assert written == "|   |-- I\\u011fd\\u0131r\n`-- \\U0001f4df ~\n"

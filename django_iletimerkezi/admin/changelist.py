@@ -32,7 +32,7 @@ MAX_QUERY = 600
 def search(groups: QuerySet[Group], term: str) -> QuerySet[Group]:
     """Find groups that have each word of a term in their name or id. Id matches come first."""
     words = search_key(term).split()
-    if not words:
+    if not words or "\0" in term:
         return groups.none()
     ids = []
     for word in words:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 from django.contrib.admin.widgets import url_params_from_lookup_dict
-from django.core.exceptions import FieldDoesNotExist
-from django.db.models import ForeignKey, IntegerField, Q, QuerySet
+from django.core.exceptions import FieldDoesNotExist, ValidationError
+from django.db.models import DateTimeField, ForeignKey, IntegerField, Q, QuerySet
 from django.db.models.options import Options
 from django.http import HttpRequest
 from django.utils import timezone
@@ -35,8 +34,9 @@ def is_allowed(lookup: str, value: str, options: Options[Any], declared: Iterabl
     Allows lookups that take bounded time, fields that the host ``declared``, and its
     ``limit_choices_to``. Django refuses unknown fields later.
     """
-    field, suffix = _split(lookup, options)
-    if field is None or (field.concrete and suffix in _BOUNDED):
+    fields, suffix = _resolve(lookup, options)
+    is_own = len(fields) < 2 or fields[1:] == [options.pk]
+    if not fields or (is_own and fields[0].concrete and suffix in _BOUNDED):
         return True
     # Some values of these lookups raise a database error.
     is_safe = not lookup.endswith(("__regex", "__iregex", "__range"))
@@ -49,11 +49,18 @@ def is_allowed(lookup: str, value: str, options: Options[Any], declared: Iterabl
 
 def is_valid(lookup: str, value: str, options: Options[Any]) -> bool:
     """Can the database compare with this value?"""
-    field, suffix = _split(lookup, options)
-    is_number = isinstance(field, IntegerField | ForeignKey)
-    if not is_number or suffix == "isnull" or suffix not in _BOUNDED:
-        return "\0" not in value
-    return all(_is_number(part) for part in value.split(","))
+    if "\0" in value:
+        return False
+    fields, suffix = _resolve(lookup, options)
+    if "year" in suffix:
+        return all(1 < (parse_number(part) or 0) < 9999 for part in value.split(","))
+    if not fields or suffix == "isnull" or suffix not in _BOUNDED:
+        return True
+    if isinstance(fields[-1], DateTimeField):
+        return all(map(_is_in_calendar, value.split(",")))
+    if isinstance(fields[-1], IntegerField | ForeignKey):
+        return all(map(_is_number, value.split(",")))
+    return True
 
 
 def _is_number(text: str) -> bool:
@@ -61,15 +68,28 @@ def _is_number(text: str) -> bool:
     return number is not None and number <= MAX_ID
 
 
-def _split(lookup: str, options: Options[Any]) -> tuple[Any, str]:
-    """Split a lookup into its model field, None if unknown, and the rest."""
-    name, _separator, suffix = lookup.partition("__")
-    if name == "parent":
-        suffix = re.sub(r"^(id|pk)(__|$)", "", suffix)
+def _is_in_calendar(text: str) -> bool:
+    """Can a time be converted to another time zone?"""
     try:
-        return options.pk if name == "pk" else options.get_field(name), suffix
-    except FieldDoesNotExist:
-        return None, suffix
+        moment = DateTimeField().to_python(text)
+    except ValidationError:
+        return True  # Django refuses the text later.
+    return bool(1 < moment.year < 9999)
+
+
+def _resolve(lookup: str, options: Options[Any] | None) -> tuple[list[Any], str]:
+    """Split a lookup into the fields that it names one after the other, and the rest."""
+    fields: list[Any] = []
+    names = lookup.split("__")
+    while names and options:
+        try:
+            field: Any = options.pk if names[0] == "pk" else options.get_field(names[0])
+        except FieldDoesNotExist:
+            break
+        fields.append(field)
+        options = field.related_model._meta if field.is_relation else None
+        del names[0]
+    return fields, "__".join(names)
 
 
 class _Filter(admin.SimpleListFilter):

@@ -194,8 +194,11 @@ class GroupAdmin(ModelAdmin):
 
     # The page of a group
 
-    def get_object(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Group | None:
-        group: Any = super().get_object(request, *args, **kwargs)
+    def get_object(
+        self, request: HttpRequest, object_id: str, from_field: str | None = None
+    ) -> Group | None:
+        # An empty "_to_field" in the query string would be a field without a name.
+        group: Any = super().get_object(request, object_id, from_field or None)
         if group:
             # For total_count, which gets no request.
             group.everything = self.get_queryset(request)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import os
 import random
 import threading
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from queue import Empty, LifoQueue
 from time import monotonic
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
+from weakref import WeakSet
 
 import requests
 from requests.utils import select_proxy
@@ -84,15 +86,10 @@ class IletimerkeziClient:
         self._timeout = timeout
         self._retries = retries
         self.max_connections = max_connections
-        # Without TLS only loopback is allowed, and a proxy from the environment is not loopback.
-        trust_env = urlsplit(base_url).scheme == "https"
-        watchdog = Watchdog()
-        self._lines = [Line(watchdog, trust_env=trust_env) for _ in range(max_connections)]
-        self._idle: LifoQueue[Line] = LifoQueue()
-        for line in self._lines:
-            self._idle.put(line)
         self._resume_at = 0.0
         self._closed = threading.Event()
+        self._make_lines()
+        _clients.add(self)
 
     def __enter__(self) -> Self:
         return self
@@ -101,7 +98,10 @@ class IletimerkeziClient:
         self.close()
 
     def close(self) -> None:
-        """Close the connections and end their requests. The client cannot be used afterwards."""
+        """Close the connections and end their requests. The client cannot be used afterwards.
+
+        A request that is still connecting ends when its time is up.
+        """
         self._closed.set()
         idle = []
         with suppress(Empty):
@@ -113,6 +113,21 @@ class IletimerkeziClient:
                 self._idle.put(line)
             else:
                 line.cut()  # The thread using the line closes it.
+
+    def _make_lines(self) -> None:
+        # Without TLS only loopback is allowed, and a proxy from the environment is not loopback.
+        trust_env = urlsplit(self._base_url).scheme == "https"
+        watchdog = Watchdog()
+        self._lines = [Line(watchdog, trust_env=trust_env) for _ in range(self.max_connections)]
+        self._idle: LifoQueue[Line] = LifoQueue()
+        for line in self._lines:
+            self._idle.put(line)
+
+    def _leave_parent(self) -> None:
+        """Use connections of our own after a fork: the parent goes on using its connections."""
+        for line in self._lines:
+            line.let_go()
+        self._make_lines()
 
     def get_group(self, group_id: int) -> GroupData:
         """Return what the vendor says about one group and its direct subgroups.
@@ -220,7 +235,8 @@ class IletimerkeziClient:
             status, body = line.exchange(self._request(line, method, args), seconds)
             logger.debug("%s: HTTP %s", method.describe(*args), status)
             return read_answer(status, body, method.read, self._credentials.redact)
-        except (OSError, HTTPError, UnicodeError) as caught:
+        # requests raises the last two for some values in the environment.
+        except (OSError, HTTPError, ValueError, TypeError) as caught:
             error: BaseException = explain(caught, self._host, seconds, line.step)
         except BaseException as caught:  # noqa: BLE001 - the caller raises it
             error = caught
@@ -251,6 +267,18 @@ class IletimerkeziClient:
             data=text.encode(),
         )
         return line.session.prepare_request(request)
+
+
+_clients: WeakSet[IletimerkeziClient] = WeakSet()
+
+
+def _leave_parent() -> None:
+    for client in _clients:
+        client._leave_parent()  # noqa: SLF001 - of this module
+
+
+if hasattr(os, "register_at_fork"):  # Not on Windows.
+    os.register_at_fork(after_in_child=_leave_parent)
 
 
 def _retry_after(value: str) -> float | None:

@@ -127,7 +127,7 @@ def explain(error: Exception, host: str, seconds: float, step: Step) -> Iletimer
     if invalid and step == "answer" and not _find((_BROKEN,), causes):
         return UnexpectedResponse(invalid.message % values)
     # requests raises a bare OSError if a certificate bundle is missing.
-    is_unsent = isinstance(error, ValueError) or type(error) is OSError
+    is_unsent = isinstance(error, ValueError | TypeError) or type(error) is OSError
     otherwise = _FILE if values["file"] else _NOT_SENT if is_unsent else _BROKEN
     meaning = _find(_NO_ANSWER, causes) or otherwise
     step = meaning.step or step

@@ -68,7 +68,7 @@ class Line:
                 raise
         finally:
             if self._connection and self._connection.sock is None:
-                self._let_go()
+                self._drop_duplicate()
             is_cut, self._is_cut = self._is_cut, False
         if is_cut:
             raise TimeoutError
@@ -84,9 +84,13 @@ class Line:
     def close(self) -> None:
         """Close the connection. Never call this while another thread uses the line."""
         self.session.close()
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Close the sockets of this process."""
         if self._connection:
             self._connection.close()
-        self._let_go()
+        self._drop_duplicate()
 
     def _exchange(self, request: requests.PreparedRequest, seconds: float) -> tuple[int, bytes]:
         options = self.session.merge_environment_settings(
@@ -111,7 +115,7 @@ class Line:
                 opened = open_socket()
             finally:
                 connection.timeout = timeout
-            self._let_go()
+            self._drop_duplicate()
             # A duplicate, because TLS takes over the original.
             self._socket = opened.dup()
             if self._is_cut:
@@ -133,7 +137,7 @@ class Line:
         connection.response_class = follow_response
         self._connection = connection
 
-    def _let_go(self) -> None:
+    def _drop_duplicate(self) -> None:
         """Close our duplicate too, or the server would not see the connection close."""
         if self._socket:
             self._socket.close()

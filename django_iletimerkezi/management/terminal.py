@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterable
 from typing import Any
 
-from django.core.management.base import CommandError, OutputWrapper
+from django.core.management.base import (
+    BaseCommand,
+    CommandError,
+    CommandParser,
+    DjangoHelpFormatter,
+    OutputWrapper,
+)
 from django.utils.translation import gettext as _
 
 from ..display import visible
@@ -33,21 +40,47 @@ def parse_ids(texts: Iterable[str]) -> list[int]:
     return list(ids)
 
 
-def write_line(stream: OutputWrapper, line: str) -> None:
-    """Write a line, in ASCII if the terminal supports only that. Ignores a closed pipe."""
-    try:
+class TerminalCommand(BaseCommand):
+    """A command whose work goes on if its output cannot be written."""
+
+    _flaw = ""
+
+    def create_parser(self, *args: Any, **kwargs: Any) -> CommandParser:
+        return super().create_parser(*args, formatter_class=_HelpFormatter, **kwargs)
+
+    def execute(self, *args: Any, **options: Any) -> str | None:
+        output = super().execute(*args, **options)
+        if self._flaw:
+            raise CommandError(_("The output could not be written: %s.") % self._flaw)
+        return output
+
+    def write(self, line: str, stream: OutputWrapper | None = None) -> None:
+        """Write a line to ``stdout`` or another stream, which is closed if that fails."""
+        stream = stream or self.stdout
+        if getattr(stream, "_out", None) is None:  # As in a shell after ">&-".
+            return
         try:
-            stream.write(line)
-        except UnicodeEncodeError:
-            stream.write(_in_ascii(line))
-        stream.flush()
-    except BrokenPipeError:
-        # "| head" has read enough. The groups must be fetched all the same.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            stream.write(_encodable(line, stream))
+            stream.flush()
+        except OSError as error:
+            if not isinstance(error, BrokenPipeError):  # "| head" has read enough.
+                self._flaw = error.strerror or type(error).__name__
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
-def _in_ascii(line: str) -> str:
-    return line.translate(_ASCII_LINES).encode("ascii", "backslashreplace").decode()
+class _HelpFormatter(DjangoHelpFormatter):
+    def format_help(self) -> str:
+        return _encodable(super().format_help(), sys.stdout)
+
+
+def _encodable(text: str, stream: Any) -> str:
+    """Replace what the encoding of a stream lacks: the lines of trees first."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        text = text.translate(_ASCII_LINES).encode(encoding, "backslashreplace").decode(encoding)
+    return text
 
 
 class ProgressBar:

@@ -60,6 +60,7 @@ def apply(rows: dict[int, Group], answers: Iterable[Answer | Absence]) -> list[D
             _deny(rows, answer)
         else:
             _merge(rows, answer)
+    _adopt(rows)
     _place(rows)
     _judge(rows)
     return [change for pk, row in rows.items() for change in _compare(before.get(pk), row)]
@@ -106,10 +107,16 @@ def _newest(known: datetime | None, at: datetime) -> datetime:
     return max(known or at, at)
 
 
+def _adopt(rows: dict[int, Group]) -> None:
+    """Keep parents that somebody stored by hand, until the vendor names a parent."""
+    for row in rows.values():
+        if row.named_parent_id is None:
+            row.named_parent_id = row.parent_id
+
+
 def _place(rows: dict[int, Group]) -> None:
     for row in rows.values():
-        if row.placed_at:
-            row.parent_id = row.named_parent_id if row.named_parent_id in rows else None
+        row.parent_id = row.named_parent_id if row.named_parent_id in rows else None
     for loop in _loops(rows):
         min(loop, key=lambda row: (row.placed_at or _NEVER, row.pk)).parent_id = None
 
@@ -130,7 +137,7 @@ def _loops(rows: dict[int, Group]) -> Iterator[list[Group]]:
 
 def _judge(rows: dict[int, Group]) -> None:
     for row in rows.values():
-        parent = rows.get(row.named_parent_id or row.parent_id or 0)
+        parent = rows.get(row.named_parent_id or 0)
         times = row.denied_at, parent.listed_at if parent else None
         denials = [at for at in times if at and at > row.seen_at]
         if not denials:

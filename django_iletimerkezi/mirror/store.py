@@ -88,15 +88,18 @@ def _load(using: str, answers: Iterable[Answer | Absence]) -> dict[int, Group]:
 
 
 def _with_ancestors(
-    using: str, ids: Iterable[int | None], parents: Iterable[int]
+    using: str, ids: Collection[int | None], parents: Collection[int]
 ) -> QuerySet[Group]:
-    """Return the groups ``ids``, the known children of ``parents``, and all their ancestors."""
+    """Return the groups ``ids``, the known children of ``parents``, and all their ancestors.
+
+    Groups whose named parent, one of ``ids``, was deleted or cut off come too.
+    """
     connection = connections[using]
     statement = _WITH_ANCESTORS.format(
         table=connection.ops.quote_name(Group._meta.db_table),
         numbers=bulk.numbers_sql(connection),
     )
-    numbers = [json.dumps(list(ids)), json.dumps(list(parents)), json.dumps(list(parents))]
+    numbers = [json.dumps(list(given)) for given in (ids, parents, ids)]
     return Group.objects.using(using).filter(pk__in=RawSQL(statement, numbers))  # noqa: S611 - constant text
 
 

@@ -4,18 +4,18 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.utils.translation import gettext as _
 
 from ...display import WHOLE_TREE
 from ...messages import describe_alias, describe_failure, describe_loss, describe_results
 from ...models import Group
 from ...services import FetchResult, Progress, fetch_each
-from ..terminal import ProgressBar, parse_ids, write_line
+from ..terminal import ProgressBar, TerminalCommand, parse_ids
 from ..trees import first_levels, json_lines, text_lines
 
 
-class Command(BaseCommand):
+class Command(TerminalCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.description = _(
             "Fetch contact groups from iletimerkezi by their ids, mirror each with its direct "
@@ -107,11 +107,12 @@ class Command(BaseCommand):
         if self._is_quiet:
             return
         for asked_for, returned in result.aliases.items():
-            self.stderr.write(self.style.WARNING(describe_alias(asked_for, returned)))
+            warning = describe_alias(asked_for, returned)
+            self.write(self.style.WARNING(warning), self.stderr)
         if self._options["format"] == "tree":
             for line in self._lines(result.group):
-                write_line(self.stdout, line)
-            write_line(self.stdout, describe_results([result]))
+                self.write(line)
+            self.write(describe_results([result]))
 
     def _lines(self, root: Group) -> Iterable[str]:
         rows, hidden = first_levels(root, WHOLE_TREE)
@@ -121,7 +122,7 @@ class Command(BaseCommand):
 
     def _print_json(self, groups: list[Group]) -> None:
         trees = ("\n".join(json_lines(_subtree(group), group.pk)) for group in groups)
-        write_line(self.stdout, "[\n" + ",\n".join(filter(None, trees)) + "\n]")
+        self.write("[\n" + ",\n".join(filter(None, trees)) + "\n]")
 
 
 def _subtree(group: Group) -> Iterable[Group]:

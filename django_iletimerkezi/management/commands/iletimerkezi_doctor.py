@@ -2,16 +2,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import CommandError, CommandParser
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from ...display import visible
 from ...doctor import Finding, examine
-from ..terminal import parse_ids, write_line
+from ..terminal import TerminalCommand, parse_ids
 
 
-class Command(BaseCommand):
+class Command(TerminalCommand):
     # The command runs these checks itself. Django must not stop it before that.
     requires_system_checks = ()
 
@@ -48,4 +48,4 @@ class Command(BaseCommand):
         style = styles.get(finding.verdict, self.style.WARNING)
         word = words[finding.verdict].ljust(max(map(len, words.values())))
         line = visible(": ".join(filter(None, (finding.name, finding.text))))
-        write_line(self.stdout, f"{style(word)}  {line}")
+        self.write(f"{style(word)}  {line}")

@@ -1,0 +1,81 @@
+"""What the commands write, to any stream."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.core.management import call_command
+from django.test import override_settings
+
+from django_iletimerkezi.management.terminal import TerminalCommand
+
+
+@pytest.mark.parametrize(
+    ("encoding", "written"),
+    [
+        ("utf-8", "│   └── Iğdır 📟"),
+        ("ascii", r"|   `-- I\u011fd\u0131r \U0001f4df"),
+        ("cp1254", r"|   `-- Iğdır \U0001f4df"),
+        ("iso8859-9", r"|   `-- Iğdır \U0001f4df"),
+    ],
+)
+def test_only_what_an_encoding_lacks_is_replaced(encoding: str, written: str) -> None:
+    raw = io.BytesIO()
+    with io.TextIOWrapper(raw, encoding=encoding, write_through=True) as stream:
+        TerminalCommand(stdout=stream).write("│   └── Iğdır 📟")
+        assert raw.getvalue().decode(encoding) == written + "\n"
+
+
+def manage(tmp_path: Path, redirections: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command of the example project with the redirections of a shell."""
+    command = " ".join([sys.executable, "manage.py", *arguments, redirections])
+    return subprocess.run(
+        ["bash", "-o", "pipefail", "-c", command],
+        cwd="example_project",
+        env=os.environ
+        | {
+            "DATABASE_URL": f"sqlite:///{tmp_path / 'db.sqlite3'}",
+            "DJANGO_SETTINGS_MODULE": "config.settings",
+        },
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ("redirections", "returncode", "error"),
+    [
+        (">/dev/full", 1, "The output could not be written: No space left on device."),
+        (">&-", 0, ""),
+        ("2> >(head -n 1 >/dev/null)", 0, ""),  # The first line is the project's own.
+        ("| true", 0, ""),
+    ],
+)
+def test_all_groups_are_fetched_although_the_output_cannot_be_written(
+    tmp_path: Path, redirections: str, returncode: int, error: str
+) -> None:
+    assert manage(tmp_path, "", "migrate").returncode == 0
+    process = manage(tmp_path, redirections, "fetch_group", "5", "1110", "1120")
+    assert process.returncode == returncode
+    assert error in process.stderr
+    assert "Traceback" not in process.stderr
+    assert " 0 created" in manage(tmp_path, "", "fetch_group", "1110", "1120", "5").stdout
+
+
+@pytest.mark.django_db
+def test_the_help_is_shown_in_turkish_on_a_terminal_without_turkish_letters(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    raw = io.BytesIO()
+    with io.TextIOWrapper(raw, encoding="cp1252", write_through=True) as stream:
+        monkeypatch.setattr(sys, "stdout", stream)
+        with override_settings(LANGUAGE_CODE="tr"), pytest.raises(SystemExit):
+            call_command("fetch_group", "--help")
+        shown = raw.getvalue().decode("cp1252")
+    assert r"\u0131" in shown

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
 import pytest
-from django.db import NotSupportedError, connection, connections, transaction
+from django.db import NotSupportedError, OperationalError, connection, connections, transaction
 from django.test.utils import CaptureQueriesContext, override_settings
 from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
@@ -297,6 +298,13 @@ DISMISSALS = {
 @pytest.mark.django_db(transaction=True)
 def test_store_reconnects_after_the_server_closed_the_connection() -> None:
     store([answer(1, group(1))])
+    close_our_connection()
+    store([answer(2, group(1, 2))])
+    assert parents() == {1: None, 2: 1}
+
+
+def close_our_connection() -> None:
+    """Let the server close the connection of this thread."""
     for who, kill in DISMISSALS.get(connection.vendor, ()):
         with connection.cursor() as cursor:
             cursor.execute(who)
@@ -305,8 +313,88 @@ def test_store_reconnects_after_the_server_closed_the_connection() -> None:
         with other.cursor() as cursor:
             cursor.execute(kill, ours)
         other.close()
-    store([answer(2, group(1, 2))])
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_batch_is_stored_although_the_server_closes_the_connection_meanwhile(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    upsert, attempts = bulk.upsert, []
+
+    def close_and_upsert(*args: Any) -> None:
+        attempts.append(1)
+        if len(attempts) < 3:
+            close_our_connection()
+        upsert(*args)
+
+    monkeypatch.setattr(bulk, "upsert", close_and_upsert)
+    store([answer(1, group(1, 2))])
     assert parents() == {1: None, 2: 1}
+    assert len(attempts) == (3 if connection.vendor in DISMISSALS else 1)
+
+
+class Conflict(Exception):
+    sqlstate = "40001"
+
+
+def conflict() -> OperationalError:
+    error = OperationalError("could not serialize access")
+    error.__cause__ = Conflict()
+    return error
+
+
+def deadlock() -> OperationalError:
+    error = OperationalError(1213, "Deadlock found")
+    error.__cause__ = Exception(1213, "Deadlock found")
+    return error
+
+
+def fail(monkeypatch: pytest.MonkeyPatch, errors: list[OperationalError]) -> None:
+    """Let the next attempts to store fail."""
+    monkeypatch.setattr("random.uniform", lambda least, most: 0)
+    upsert = bulk.upsert
+
+    def fail_or_upsert(*args: Any) -> None:
+        if errors:
+            raise errors.pop()
+        upsert(*args)
+
+    monkeypatch.setattr(bulk, "upsert", fail_or_upsert)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("make_error", [conflict, deadlock])
+def test_a_batch_that_lost_a_conflict_four_times_is_stored(
+    monkeypatch: pytest.MonkeyPatch, make_error: Callable[[], OperationalError]
+) -> None:
+    fail(monkeypatch, [make_error() for _ in range(4)])
+    assert [change.group_id for change in store([answer(1, group(1, 2))])] == [1, 2]
+    assert parents() == {1: None, 2: 1}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_batch_that_always_loses_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    fail(monkeypatch, [conflict() for _ in range(5)])
+    with pytest.raises(OperationalError):
+        store([answer(1, group(1))])
+    assert not Group.objects.exists()
+
+
+def test_a_conflict_within_a_larger_transaction_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+    errors = [conflict(), conflict()]
+    fail(monkeypatch, errors)
+    with pytest.raises(OperationalError):
+        store([answer(1, group(1))])
+    assert len(errors) == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_another_error_of_the_database_is_raised_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    errors = [OperationalError("no"), OperationalError("no")]
+    fail(monkeypatch, errors)
+    with pytest.raises(OperationalError):
+        store([answer(1, group(1))])
+    assert len(errors) == 1
 
 
 @pytest.mark.django_db(transaction=True)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import random
 import signal
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -13,7 +15,7 @@ from operator import attrgetter
 from types import FrameType
 
 from django.conf import settings
-from django.db import connections, router, transaction
+from django.db import Error, connections, router, transaction
 from django.db.backends.base.base import BaseDatabaseWrapper
 from django.db.models import DateTimeField, QuerySet
 from django.db.models.expressions import RawSQL
@@ -28,6 +30,11 @@ _FIELDS = [field for field in Group._meta.concrete_fields if not field.primary_k
 _COLUMNS = tuple(field.attname for field in _FIELDS)
 _TIMES = tuple(field.attname for field in _FIELDS if isinstance(field, DateTimeField))
 _columns = attrgetter(*_COLUMNS)
+
+_PAUSES = (0.1, 1, 3, 10)
+"""Seconds before new attempts: conflicts are over at once, the restart of a server takes longer."""
+_CONFLICTS = {(1020,), (1205,), (1213,)}
+"""MariaDB and MySQL: record changed, lock wait timeout, deadlock."""
 
 # Named parents, or the stored parent if the vendor named none. Where the two differ, the stored one
 # is NULL: the named parent was deleted, or the link was cut.
@@ -49,11 +56,32 @@ _WITH_ANCESTORS = """
 def store(answers: Collection[Answer | Absence]) -> list[rules.Difference]:
     """Apply answers to the mirror in one transaction, and return what changed.
 
-    Writes nothing if it raises DatabaseError.
+    Repeats a transaction that a deadlock, a conflict or a lost connection ended, unless it is part
+    of a larger one. Writes nothing if it raises ``django.db.Error``.
     """
     using = router.db_for_write(Group)
-    _drop_if_dead(connections[using])
-    with _interrupts_deferred(), _locked(using):
+    connection = connections[using]
+    opened, was_lost = None, False
+    with _interrupts_deferred():
+        for pause in _PAUSES:
+            _drop_if_dead(connection)
+            try:
+                connection.ensure_connection()
+                opened = connection.connection
+                return _store(using, answers)
+            except Error as error:
+                # Django may have connected again already, at the end of the transaction.
+                is_same = connection.connection is opened and _is_alive(connection)
+                was_lost = was_lost or (opened is not None and not is_same)
+                if connection.in_atomic_block or not (was_lost or _is_conflict(error)):
+                    raise
+            time.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - no secret
+        _drop_if_dead(connection)
+        return _store(using, answers)
+
+
+def _store(using: str, answers: Collection[Answer | Absence]) -> list[rules.Difference]:
+    with _locked(using):
         rows = _load(using, answers)
         before = {pk: _columns(row) for pk, row in rows.items()}
         changes = rules.apply(rows, answers)
@@ -126,10 +154,20 @@ def _convert_times(rows: Iterable[Group], convert: Callable[..., datetime]) -> N
                 setattr(row, name, convert(moment, timezone.get_default_timezone()))
 
 
+def _is_conflict(error: Error) -> bool:
+    """Did the database end the transaction because of another transaction?"""
+    cause = error.__cause__
+    state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None) or ""
+    return state.startswith("40") or (cause is not None and cause.args[:1] in _CONFLICTS)
+
+
+def _is_alive(connection: BaseDatabaseWrapper) -> bool:
+    return connection.connection is not None and bool(connection.is_usable())
+
+
 def _drop_if_dead(connection: BaseDatabaseWrapper) -> None:
     """Drop a connection that the server closed while we waited, so that Django reconnects."""
-    is_idle = connection.connection is not None and not connection.in_atomic_block
-    if is_idle and not connection.is_usable():
+    if not connection.in_atomic_block and not _is_alive(connection):
         connection.close()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -59,8 +60,8 @@ class OwnChangelistView(GroupAdmin):
 
 
 @pytest.fixture
-def other_database() -> Iterator[str]:
-    settings = {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}
+def other_database(tmp_path: Path) -> Iterator[str]:
+    settings = {"ENGINE": "django.db.backends.sqlite3", "NAME": tmp_path / "other.sqlite3"}
     connections.settings["other"] = connections.configure_settings(
         {"default": {}, "other": settings}
     )["other"]

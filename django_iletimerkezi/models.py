@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from django.core.validators import MinValueValidator
 from django.db import connections, models
 from django.db.models.expressions import RawSQL
+from django.db.models.signals import pre_save
+from django.dispatch import receiver
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from . import display, turkish
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from typing import Self
-
-    CharField = models.CharField[str, str]
-    TextField = models.TextField[str, str]
-else:
-    CharField, TextField = models.CharField, models.TextField
 
 # UNION drops rows that were reached before, so that loops terminate.
 _SUBTREE = """
@@ -47,6 +46,27 @@ _COUNT_BELOW = """
 class GroupQuerySet(models.QuerySet["Group"]):
     """The mirrored groups. Reads the mirror only, never the vendor."""
 
+    def bulk_create(self, objs: Iterable[Group], *args: Any, **kwargs: Any) -> list[Group]:
+        groups = list(objs)
+        for group in groups:
+            group.fill_keys()
+        if fields := kwargs.get("update_fields"):
+            kwargs["update_fields"] = _with_keys(fields)
+        return super().bulk_create(groups, *args, **kwargs)
+
+    def bulk_update(
+        self, objs: Iterable[Group], fields: Iterable[str], *args: Any, **kwargs: Any
+    ) -> int:
+        groups = list(objs)
+        for group in groups:
+            group.fill_keys()
+        return super().bulk_update(groups, _with_keys(fields), *args, **kwargs)
+
+    def update(self, **kwargs: Any) -> int:
+        if isinstance(name := kwargs.get("name"), str):
+            kwargs |= {"sort_key": turkish.sort_key(name), "search_key": turkish.search_key(name)}
+        return super().update(**kwargs)
+
     def listed(self) -> Self:
         """Return the groups that the vendor lists, as far as the mirror knows."""
         return self.filter(missing_since=None)
@@ -55,18 +75,20 @@ class GroupQuerySet(models.QuerySet["Group"]):
         """Return the groups that the vendor no longer lists."""
         return self.exclude(missing_since=None)
 
-    def subtree(self, group_id: int) -> Self:
-        """Return a group and everything below it, in one query. Loops do no harm.
+    def subtree(self, group: Group | int) -> Self:
+        """Return a group, or the group of an id, and everything below it. Loops do no harm.
 
-        MariaDB descends 1,000 levels, unless its ``max_recursive_iterations`` is raised.
+        One query. MariaDB descends 1,000 levels, unless its ``max_recursive_iterations`` is
+        raised. Raises TypeError for anything other than a group or an id.
         """
-        return self._reached_by(_SUBTREE, [group_id])
+        return self._reached_by(_SUBTREE, [_id(group)])
 
-    def path(self, group_id: int) -> list[Group]:
+    def path(self, group: Group | int) -> list[Group]:
         """Return the groups from the root down to a group, in one query. Loops do no harm.
 
         MariaDB climbs 1,000 levels, unless its ``max_recursive_iterations`` is raised.
         """
+        group_id = _id(group)
         return self.paths([group_id]).get(group_id, [])
 
     def paths(self, group_ids: Collection[int]) -> dict[int, list[Group]]:
@@ -98,6 +120,19 @@ class GroupQuerySet(models.QuerySet["Group"]):
         )
 
 
+def _with_keys(fields: Iterable[str]) -> list[str]:
+    """Add the keys to the fields to write, if the name is among them."""
+    names = list(fields)
+    return list({*names, "sort_key", "search_key"}) if "name" in names else names
+
+
+def _id(group: Any) -> int:
+    group_id = group.pk if isinstance(group, Group) else group
+    if isinstance(group_id, bool) or not isinstance(group_id, int):
+        raise TypeError(f"expected a group or its id, not {type(group).__name__}")
+    return group_id
+
+
 def _climb(group_id: int, groups: Mapping[int, Group]) -> list[Group]:
     path: dict[int, Group] = {}
     while (group := groups.get(group_id)) and group_id not in path:
@@ -106,44 +141,16 @@ def _climb(group_id: int, groups: Mapping[int, Group]) -> list[Group]:
     return list(reversed(path.values()))
 
 
-class _FromName:
-    """A field whose value is computed from the name whenever a group is saved."""
-
-    attname: str
-    kind: str
-    make: Callable[[str], str]
-
-    def pre_save(self, model_instance: Any, add: bool) -> Any:  # noqa: FBT001 - Django's
-        key = self.make(model_instance.name)
-        setattr(model_instance, self.attname, key)
-        return key
-
-    def deconstruct(self) -> Any:
-        """Keep this class out of migrations."""
-        name, _path, args, kwargs = super().deconstruct()  # type: ignore[misc]  # a field's, which comes next
-        return name, f"django.db.models.{self.kind}", args, kwargs
-
-
-class _SortKey(_FromName, CharField):
-    kind = "CharField"
-    make = staticmethod(turkish.sort_key)
-
-
-class _SearchKey(_FromName, TextField):
-    kind = "TextField"
-    make = staticmethod(turkish.search_key)
-
-
 class Group(models.Model):
     """A contact group, as far as the vendor's answers described it.
 
     ``id`` is the vendor's. ``count`` is the number of contacts in the group itself (source: the
     vendor's page for get-group). Times are when requests were sent: what an answer says was true
     then or later. ``sort_key`` sorts names in Turkish alphabetical order, ``search_key`` ignores
-    case, dots and accents; saving fills both.
+    case, dots and accents; saving a name fills both.
     """
 
-    id = models.BigIntegerField(_("id"), primary_key=True)
+    id = models.BigIntegerField(_("id"), primary_key=True, validators=[MinValueValidator(1)])
     parent = models.ForeignKey(
         "self",
         models.SET_NULL,
@@ -154,11 +161,13 @@ class Group(models.Model):
         verbose_name=_("parent group"),
     )
     name = models.TextField(_("name"), blank=True)
-    sort_key = _SortKey(max_length=turkish.SORT_KEY_LENGTH, editable=False, default="")
-    search_key = _SearchKey(editable=False, default="")
+    sort_key = models.CharField(max_length=turkish.SORT_KEY_LENGTH, editable=False, default="")
+    search_key = models.TextField(editable=False, default="")
     count = models.PositiveBigIntegerField(_("number of contacts"))
     seen_at = models.DateTimeField(
-        _("last seen"), help_text=_("When an answer last contained this group.")
+        _("last seen"),
+        default=timezone.now,
+        help_text=_("When an answer last contained this group."),
     )
     # The group that listed this group last. Not a foreign key: its row may have been deleted.
     named_parent_id = models.BigIntegerField(null=True, editable=False)
@@ -205,8 +214,22 @@ class Group(models.Model):
             models.CheckConstraint(condition=models.Q(id__gte=1), name="%(app_label)s_id_from_1"),
         ]
 
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        fields = kwargs.get("update_fields")
+        super().save(*args, **kwargs | {"update_fields": fields and _with_keys(fields)})
+
+    def fill_keys(self) -> None:
+        """Compute the keys that follow from the name."""
+        self.sort_key, self.search_key = turkish.sort_key(self.name), turkish.search_key(self.name)
+
     def __str__(self) -> str:
         return display.label(self.name) or str(self.pk)
+
+
+@receiver(pre_save, sender=Group)
+def _fill_keys(instance: Group, **kwargs: Any) -> None:
+    """Not in ``save``, because ``loaddata`` bypasses it."""
+    instance.fill_keys()
 
 
 class MirrorLock(models.Model):  # noqa: DJ008 - nobody sees it

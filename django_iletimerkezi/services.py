@@ -115,14 +115,15 @@ def fetch_group(
     Call it outside of a transaction: inside one, nothing is stored until the transaction ends, and
     other writers of the mirror wait for it.
 
-    Raises ImproperlyConfigured; ValueError for a negative depth or an id outside 1 to 2**63-1;
+    Raises ImproperlyConfigured; ValueError for an id outside 1 to 2**63-1, a negative depth, or
+    ``recursive`` with depth 0;
     ``django.db.Error``; and IletimerkeziError if the first group fails, or if every group would,
     for example because the credentials are wrong. After ``GroupNotFound``, a mirrored group with
     this id is marked missing.
     """
-    recorder = _Recorder(report)
+    levels = _depth(depth, recursive=recursive)
     with nullcontext(client) if client else get_client() as client:
-        return _fetch(group_id, _depth(depth, recursive=recursive), client, recorder)
+        return _fetch(group_id, levels, client, _Recorder(report))
 
 
 def fetch_each(
@@ -155,6 +156,8 @@ def _depth(depth: int | None, *, recursive: bool) -> int | None:
     """Return how many levels below a group to fetch, None for all."""
     if depth is not None and depth < 0:
         raise ValueError("depth must be 0 or more")
+    if recursive and depth == 0:
+        raise ValueError("depth 0 fetches the group only, recursive everything below it")
     return 0 if depth is None and not recursive else depth
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 SORT_KEY_LENGTH = 200
@@ -14,6 +15,7 @@ _UNSEEN = {"Mn", "Me", "Cf"}
 _PUNCTUATION = " !\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
 _LETTERS = "abcçdefgğhıijklmnoöpqrsştuüvwxyz"
 _KNOWN = frozenset(_PUNCTUATION + "0123456789" + _LETTERS)
+_NUMBER = re.compile("[0-9]+")
 _TO_LOWER = str.maketrans("Iİ", "ıi")
 _TO_PLAIN = str.maketrans("ıøłđəæ’‘ʼ–—", "ioldea'''--")
 """Letters that do not decompose, and punctuation that few keyboards have."""
@@ -35,11 +37,18 @@ _WEIGHTS = _Weights(
 
 
 def sort_key(name: str) -> str:
-    """Return a key that sorts names in Turkish alphabetical order, ignoring case."""
+    """Return a key that sorts names in Turkish alphabetical order, and numbers by their value."""
     text = unicodedata.normalize("NFC", name[:SORT_KEY_LENGTH]).translate(_TO_LOWER).lower()
     if not _KNOWN.issuperset(text):
         text = "".join(sign if sign in _KNOWN else search_key(sign) for sign in text)
-    return text.translate(_WEIGHTS)[:SORT_KEY_LENGTH]
+    return _NUMBER.sub(_ranked, text).translate(_WEIGHTS)[:SORT_KEY_LENGTH]
+
+
+def _ranked(number: re.Match[str]) -> str:
+    """Put a number's length before it, so that 2 sorts before 10."""
+    digits = number[0].lstrip("0") or "0"
+    nines, rest = divmod(len(digits), 9)
+    return f"{'9' * nines}{rest}{digits}"
 
 
 def search_key(text: str) -> str:

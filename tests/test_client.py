@@ -18,6 +18,7 @@ import pytest
 
 from django_iletimerkezi import __version__
 from django_iletimerkezi.api import GroupData
+from django_iletimerkezi.api import client as client_module
 from django_iletimerkezi.api.methods import Method
 from django_iletimerkezi.exceptions import (
     AuthenticationFailed,
@@ -420,6 +421,14 @@ def test_close_interrupts_a_pause(retries: int, monkeypatch: pytest.MonkeyPatch)
 
 
 # Forks
+
+
+def test_a_forked_process_opens_connections_of_its_own() -> None:
+    with Vendor(vendor.keep_alive) as server, make_client(server.url) as client:
+        client.get_group(5)
+        client_module._leave_parent()
+        client.get_group(5)
+        assert server.accepted == 2
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
-from collections.abc import Iterable
+import json
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
-from django.db import IntegrityError, transaction
+from django.core import serializers
+from django.core.exceptions import ValidationError
+from django.db import IntegrityError, connection, transaction
+from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
 from django_iletimerkezi.models import Group
@@ -29,14 +34,64 @@ def test_a_group_is_shown_by_its_name_or_its_id() -> None:
     assert [str(Group(pk=5, name="Müşteriler")), str(Group(pk=5))] == ["Müşteriler", "5"]
 
 
-def test_saving_fills_the_keys() -> None:
-    group = Group(pk=5, name="Şişli", count=0, seen_at=NOW)
+def save(group: Group) -> None:
     group.save()
-    assert group.search_key == "sisli"
+
+
+def save_the_name(group: Group) -> None:
+    group.save(update_fields=["name"])
+
+
+def update(group: Group) -> None:
+    Group.objects.update(name=group.name)
+
+
+def bulk_update(group: Group) -> None:
+    Group.objects.bulk_update((group for group in [group]), (name for name in ["name"]))
+
+
+def bulk_create_over(group: Group) -> None:
+    targets = ["pk"] if connection.features.supports_update_conflicts_with_target else None
+    Group.objects.bulk_create(
+        [group], update_conflicts=True, update_fields=["name"], unique_fields=targets
+    )
+
+
+def load_data(group: Group) -> None:
+    fields = {"name": group.name, "count": 0, "seen_at": NOW.isoformat()}
+    text = json.dumps([{"model": "django_iletimerkezi.group", "pk": 5, "fields": fields}])
+    for loaded in serializers.deserialize("json", text):
+        loaded.save()
+
+
+@pytest.mark.parametrize(
+    "write", [save, save_the_name, update, bulk_update, bulk_create_over, load_data]
+)
+def test_writing_a_name_writes_its_keys(write: Callable[[Group], None]) -> None:
+    group = Group.objects.create(pk=5, name="Şişli", count=0)
+    assert (group.search_key, group.sort_key) == ("sisli", sort_key("Şişli"))
     group.name = "Çankaya"
-    group.save()
-    group.refresh_from_db()
+    write(group)
+    group = Group.objects.get()
     assert (group.search_key, group.sort_key) == ("cankaya", sort_key("Çankaya"))
+
+
+def test_writing_another_field_leaves_the_keys_alone() -> None:
+    group = Group.objects.create(pk=5, name="Şişli", count=0)
+    group.name = "Çankaya"
+    group.save(update_fields=["count"])
+    Group.objects.bulk_update([group], ["count"])
+    Group.objects.update(count=3)
+    assert Group.objects.get().search_key == "sisli"
+
+
+def test_a_group_needs_no_more_than_an_id_and_a_count() -> None:
+    assert Group.objects.create(id=5, count=1).seen_at <= timezone.now()
+
+
+def test_an_id_below_1_is_invalid() -> None:
+    with pytest.raises(ValidationError, match="greater than or equal to 1"):
+        Group(id=0, count=1).full_clean()
 
 
 def test_parents_and_children_are_linked() -> None:
@@ -55,11 +110,19 @@ def test_a_subtree_is_a_group_and_everything_below_it() -> None:
     plant({1: None, 2: 1, 3: 2, 4: 2, 5: 1, 6: None})
     assert sorted_pks(Group.objects.subtree(2)) == [2, 3, 4]
     assert pks(Group.objects.filter(name="g000004").subtree(2)) == [4]
+    assert sorted_pks(Group.objects.subtree(Group.objects.get(pk=2))) == [2, 3, 4]
+
+
+@pytest.mark.parametrize("wrong", [None, "2", 2.0, True, [2]])
+def test_a_subtree_of_anything_but_a_group_or_an_id_is_refused(wrong: Any) -> None:
+    for read in (Group.objects.subtree, Group.objects.path):
+        with pytest.raises(TypeError, match="expected a group or its id, not "):
+            read(wrong)
 
 
 def test_a_path_leads_from_the_root_down_to_a_group() -> None:
     plant({7: None, 2: 7, 5: 2, 4: 2})
-    assert pks(Group.objects.path(5)) == [7, 2, 5]
+    assert pks(Group.objects.path(5)) == pks(Group.objects.path(Group(pk=5))) == [7, 2, 5]
 
 
 def test_paths_of_several_groups_need_one_query(

@@ -169,6 +169,14 @@ def test_a_group_listed_below_a_removed_one_is_placed_again() -> None:
     assert parents() == {1: None, 2: 1, 3: 2}
 
 
+def test_a_fetch_repairs_keys_that_do_not_match_the_name() -> None:
+    """As after a data migration, or a release that computes keys in another way."""
+    store([answer(1, group(1, group(2, name="Şişli")))])
+    Group.objects.update(sort_key="", search_key="old")
+    store([answer(2, group(1, group(2, name="Şişli")))])
+    assert Group.objects.get(pk=2).search_key == "sisli"
+
+
 @pytest.mark.parametrize("is_reversed", [False, True])
 def test_answers_after_a_removal_give_the_same_mirror_in_any_order(is_reversed: bool) -> None:
     store([answer(1, group(1, 2, 3))])

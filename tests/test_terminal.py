@@ -9,10 +9,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.test import override_settings
 
 from django_iletimerkezi.management.terminal import TerminalCommand
+from django_iletimerkezi.models import Group
 
 
 @pytest.mark.parametrize(
@@ -29,6 +30,20 @@ def test_only_what_an_encoding_lacks_is_replaced(encoding: str, written: str) ->
     with io.TextIOWrapper(raw, encoding=encoding, write_through=True) as stream:
         TerminalCommand(stdout=stream).write("│   └── Iğdır 📟")
         assert raw.getvalue().decode(encoding) == written + "\n"
+
+
+@pytest.mark.usefixtures("sandbox")
+@pytest.mark.django_db
+def test_a_full_disk_is_reported_at_the_end() -> None:
+    with Path("/dev/full").open("w", encoding="utf-8") as stdout:
+        with pytest.raises(CommandError, match="could not be written: No space left on device"):
+            call_command("fetch_group", "1110", "1120", stdout=stdout)
+    assert Group.objects.exclude(fetched_at=None).count() == 2
+
+
+def test_a_closed_stream_gets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    TerminalCommand().write("nothing")
 
 
 def manage(tmp_path: Path, redirections: str, *arguments: str) -> subprocess.CompletedProcess[str]:

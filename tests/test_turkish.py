@@ -31,7 +31,7 @@ def test_the_order_is_blanks_punctuation_digits_letters_other_characters() -> No
 
 
 def test_shorter_names_sort_before_longer_ones() -> None:
-    assert is_in_order(["10", "2", "a", "a b", "a’b", "ab", "ac"])
+    assert is_in_order(["2", "10", "a", "a b", "a’b", "ab", "ac"])
 
 
 @pytest.mark.parametrize(
@@ -53,6 +53,13 @@ def test_decomposed_letters_sort_like_composed_ones() -> None:
 @pytest.mark.parametrize("blank", ["\t", "\n", "\x00"])
 def test_control_characters_sort_like_a_blank(blank: str) -> None:
     assert sort_key(f"a{blank}b") == sort_key("a b")
+
+
+def test_numbers_in_names_sort_by_their_value() -> None:
+    numbers = [0, 2, 9, 10, 99, 10**8 - 1, 10**8, 10**9, 10**17, 10**18 - 1, 10**18, 10**30]
+    assert is_in_order(["Şube", *(f"Şube {number}" for number in numbers), "Şube x"])
+    assert is_in_order(["2. kat", "10. kat", "10. kat 3", "10. kat 20"])
+    assert sort_key("Şube 007") == sort_key("şube 7")
 
 
 def test_a_sort_key_is_a_limited_number_of_digits() -> None:

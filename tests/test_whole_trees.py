@@ -44,7 +44,7 @@ Tree = Mapping[int, Iterable[int]]
 
 def fetch(server: Forest, group_id: int = 1, **options: Any) -> FetchResult:
     with override_settings(**server.settings, ILETIMERKEZI_RETRIES=0):
-        return fetch_group(group_id, recursive=True, **options)
+        return fetch_group(group_id, **({"recursive": "depth" not in options} | options))
 
 
 def fetch_by_command(
@@ -121,6 +121,13 @@ def test_a_depth_implies_recursive() -> None:
     with Forest(tree_of(7, 2)) as server, override_settings(**server.settings):
         fetch_group(1, depth=1)
     assert sorted(server.asked) == [1, 2, 3]
+
+
+def test_recursive_with_depth_0_is_refused() -> None:
+    with pytest.raises(ValueError, match="depth 0 fetches the group only"):
+        fetch_group(1, recursive=True, depth=0)
+    outcome = run("fetch_group", "1", "--recursive", "--depth", "0")
+    assert outcome.err == "CommandError: Use either --recursive or --depth 0.\n"
 
 
 def test_a_negative_depth_is_refused_before_any_request() -> None:

@@ -277,7 +277,7 @@ def _leave_parent() -> None:
         client._leave_parent()  # noqa: SLF001 - of this module
 
 
-if hasattr(os, "register_at_fork"):  # Not on Windows.
+with suppress(AttributeError):  # Windows cannot fork.
     os.register_at_fork(after_in_child=_leave_parent)
 
 

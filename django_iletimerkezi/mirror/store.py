@@ -23,7 +23,6 @@ from django.utils import timezone
 
 from ..api.parsing import Absence, Answer
 from ..models import Group, MirrorLock
-from ..turkish import search_key, sort_key
 from . import bulk, rules
 
 _FIELDS = [field for field in Group._meta.concrete_fields if not field.primary_key]
@@ -86,7 +85,7 @@ def _store(using: str, answers: Collection[Answer | Absence]) -> list[rules.Diff
         before = {pk: _columns(row) for pk, row in rows.items()}
         changes = rules.apply(rows, answers)
         for row in rows.values():
-            row.sort_key, row.search_key = sort_key(row.name), search_key(row.name)
+            row.fill_keys()
         _save(using, [row for row in rows.values() if _columns(row) != before.get(row.pk)])
     return changes
 

@@ -50,6 +50,8 @@ class Command(TerminalCommand):
         ids = parse_ids(options["ids"])
         if options["depth"] is not None and options["depth"] < 0:
             raise CommandError(_("Invalid depth %s: must be 0 or more.") % options["depth"])
+        if options["recursive"] and options["depth"] == 0:
+            raise CommandError(_("Use either --recursive or --depth 0."))
         self._options = options
         self._is_quiet = options["verbosity"] == 0
         self._bar = ProgressBar()

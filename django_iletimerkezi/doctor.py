@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 from .checks import check_settings
 from .conf import conf
 from .exceptions import ApiError, GroupNotFound, IletimerkeziError, MethodNotFound, Step
-from .messages import describe_refusal
+from .messages import describe_clock, describe_refusal
 from .models import Group, MirrorLock
 from .services import get_client
 
@@ -83,6 +83,9 @@ def _examine_request(group_id: int) -> Iterator[Finding]:
             yield Finding(_name(step), "not tried")
         else:
             yield _passed(step, uses_proxy=uses_proxy, is_known=is_known)
+    if client.clock_ahead is not None:
+        flaw = describe_clock(client.clock_ahead)
+        yield Finding(_("clock"), "failed" if flaw else "ok", flaw)
 
 
 def _failed_name(failure: IletimerkeziError) -> str:

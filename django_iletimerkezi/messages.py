@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from datetime import timedelta
 
 from django import db
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from .mirror.store import CLOCK_SKEW
 from .services import FetchResult
 
 # Messages of SQLite, PostgreSQL and MariaDB, in this order. No exception type is specific enough.
@@ -52,6 +54,19 @@ def describe_alias(asked_for: int, returned: int) -> str:
         "asked": asked_for,
         "returned": returned,
     }
+
+
+def describe_clock(ahead: timedelta | None) -> str:
+    """Say in one line that this machine's clock is wrong; empty if it is right or unknown."""
+    if ahead is None or abs(ahead) <= CLOCK_SKEW:
+        return ""
+    minutes = round(abs(ahead) / timedelta(minutes=1))
+    text = (
+        _("The clock of this machine is %s minutes ahead of the vendor's: correct it.")
+        if ahead > timedelta()
+        else _("The clock of this machine is %s minutes behind the vendor's: correct it.")
+    )
+    return text % minutes
 
 
 def describe_failure(group_id: int, error: Exception) -> str:

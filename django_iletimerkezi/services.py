@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from time import monotonic
 from typing import TYPE_CHECKING
 
@@ -43,7 +43,8 @@ class FetchResult:
     ``missing`` counts the groups that this fetch found to be no longer listed. ``failures`` has
     the errors of groups below the first one, by id. ``aliases`` maps the ids that were asked for to
     the ids that the vendor returned, where they differ: the sample on its page for get-group asks
-    for 5 and returns 97101.
+    for 5 and returns 97101. ``clock_ahead`` is how far this machine's clock was ahead of the
+    vendor's, None if the vendor sent no date.
     """
 
     group: Group
@@ -53,6 +54,7 @@ class FetchResult:
     missing: int
     failures: Mapping[int, IletimerkeziError] = field(default_factory=dict)
     aliases: Mapping[int, int] = field(default_factory=dict)
+    clock_ahead: timedelta | None = None
 
 
 @dataclass(slots=True)
@@ -188,7 +190,7 @@ def _fetch(
         if isinstance(error, IletimerkeziError):
             error.failures = recorder.progress.failures
         raise
-    return recorder.result(root)
+    return recorder.result(root, client.clock_ahead)
 
 
 class _Recorder:
@@ -256,7 +258,7 @@ class _Recorder:
         except (db.Error, KeyboardInterrupt):
             logger.exception("%s answers could not be stored.", len(self._pending))
 
-    def result(self, root: Answer) -> FetchResult:
+    def result(self, root: Answer, clock_ahead: timedelta | None) -> FetchResult:
         created = self._created - self._missing
         changed = self._changed - self._missing - created
         return FetchResult(
@@ -267,6 +269,7 @@ class _Recorder:
             missing=len(self._missing),
             failures=self.progress.failures,
             aliases=self._aliases,
+            clock_ahead=clock_ahead,
         )
 
 

@@ -9,6 +9,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
@@ -80,10 +81,41 @@ def test_every_check_passes(sandbox: Sandbox) -> None:
         f"ok         connection: {sandbox.url.split('/')[2]}",
         "not tried  TLS: not used on this machine",
         "ok         key and hash",
+        "ok         clock",
         "ok         tables of the mirror",
     ]
     assert (outcome.status, outcome.err, sandbox.asked) == (0, "", [5])
     assert not Group.objects.exists()
+
+
+def well_with(**headers: str) -> vendor.Script:
+    return reply(200, envelope(group=vendor.GROUP), **headers)
+
+
+def dated(skew: timedelta) -> vendor.Script:
+    return well_with(Date=format_datetime(datetime.now(UTC) - skew, usegmt=True))
+
+
+@pytest.mark.parametrize(
+    ("skew", "finding"),
+    [
+        (timedelta(minutes=4), ""),
+        (timedelta(hours=1), "clock: The clock of this machine is 60 minutes ahead of the vendor"),
+        (timedelta(hours=-1), "clock: The clock of this machine is 60 minutes behind the vendor"),
+    ],
+)
+def test_the_clock_is_compared_with_the_date_of_the_answer(skew: timedelta, finding: str) -> None:
+    with Vendor(dated(skew)) as server:
+        outcome = examine(server.url)
+    assert "".join(failures(outcome)).startswith(finding)
+    assert outcome.status == bool(finding)
+
+
+@pytest.mark.parametrize("date", ["", "soon", "Mon, 99 Jan 2026 00:00:00 GMT"])
+def test_the_clock_is_not_judged_without_a_valid_date(date: str) -> None:
+    with Vendor(well_with(Date=date)) as server:
+        outcome = examine(server.url)
+    assert "clock" not in outcome.out
 
 
 def test_group_1_is_asked_for_by_default_and_need_not_exist(sandbox: Sandbox) -> None:

@@ -8,6 +8,8 @@ import logging
 import os
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 from django.core.management import call_command
@@ -22,7 +24,7 @@ from django_iletimerkezi.testing import Sandbox
 from . import vendor
 from .commands import run
 from .forest import Forest
-from .vendor import HASH, KEY, Vendor, envelope, reply, well
+from .vendor import GROUP, HASH, KEY, Vendor, envelope, reply, well
 
 pytestmark = pytest.mark.django_db
 
@@ -357,3 +359,12 @@ def test_an_answer_that_cannot_be_stored_after_ctrl_c_is_counted(
     outcome = run("fetch_group", "1410")
     assert outcome.status == 130
     assert outcome.err == "CommandError: 1 answer could not be stored: fetch again.\nStopped.\n"
+
+
+def test_a_wrong_clock_is_a_warning() -> None:
+    date = format_datetime(datetime.now(UTC) + timedelta(hours=2), usegmt=True)
+    with Vendor(reply(200, envelope(group=GROUP), Date=date)) as server:
+        with override_settings(**server.settings):
+            outcome = run("fetch_group", "5")
+    warning = "The clock of this machine is 120 minutes behind the vendor's: correct it."
+    assert (outcome.status, outcome.err.strip()) == (0, warning)

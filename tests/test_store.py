@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -167,6 +167,21 @@ def test_a_group_listed_below_a_removed_one_is_placed_again() -> None:
     assert parents() == {1: None, 3: None}
     store([answer(3, group(1, group(2, 3)))])
     assert parents() == {1: None, 2: 1, 3: 2}
+
+
+def test_times_from_a_clock_that_was_ahead_do_not_freeze_the_mirror() -> None:
+    later = datetime.now(UTC) + timedelta(days=3650)
+    now = datetime.now(UTC)
+    ahead = Answer(1, later, group(1, group(2, name="old"), 3))
+    store([ahead, Absence(3, later)])
+    store([Answer(1, now, group(1, group(2, name="new"), 3))])
+    assert list(Group.objects.order_by("pk").values_list("name", "seen_at", "missing_since")) == [
+        ("", now, None),
+        ("new", now, None),
+        ("", now, None),
+    ]
+    store([Answer(9, now, group(9, 2)), Answer(1, now + timedelta(seconds=1), group(1))])
+    assert (parents(), missing()) == ({1: None, 2: 9, 3: 1, 9: None}, {3})
 
 
 def test_a_fetch_repairs_keys_that_do_not_match_the_name() -> None:

@@ -11,7 +11,13 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy, ngettext
 
 from ..ids import MAX_ID
-from ..messages import describe_alias, describe_failure, describe_loss, describe_results
+from ..messages import (
+    describe_alias,
+    describe_clock,
+    describe_failure,
+    describe_loss,
+    describe_results,
+)
 from ..models import Group
 from ..services import FetchResult, fetch_each
 
@@ -61,7 +67,8 @@ def fetch_and_report(
     except ImproperlyConfigured as error:
         errors.append(str(error))
     aliases = [describe_alias(*ids) for result in results for ids in result.aliases.items()]
-    _add_messages(request, messages.WARNING, aliases)
+    clocks = {describe_clock(result.clock_ahead) for result in results}
+    _add_messages(request, messages.WARNING, [*aliases, *filter(None, clocks)])
     if results:
         messages.success(request, describe_results(results))
     _add_messages(request, messages.ERROR, errors)

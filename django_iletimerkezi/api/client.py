@@ -14,7 +14,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
 from queue import Empty, LifoQueue
 from time import monotonic
 from typing import Any, Self, TypeVar
@@ -68,6 +69,9 @@ class IletimerkeziClient:
 
     Raises ValueError for a ``base_url`` that is neither https nor http to loopback.
     """
+
+    clock_ahead: timedelta | None = None
+    """How far this machine's clock was ahead of the vendor's at the last answer with a date."""
 
     def __init__(
         self,
@@ -234,6 +238,7 @@ class IletimerkeziClient:
         try:
             status, body = line.exchange(self._request(line, method, args), seconds)
             logger.debug("%s: HTTP %s", method.describe(*args), status)
+            self._compare_clocks(line.headers.get("Date", ""))
             return read_answer(status, body, method.read, self._credentials.redact)
         # requests raises the last two for some values in the environment.
         except (OSError, HTTPError, ValueError, TypeError) as caught:
@@ -245,6 +250,10 @@ class IletimerkeziClient:
         for cause in iterate_causes(error):
             cause.__traceback__ = None
         return error
+
+    def _compare_clocks(self, date: str) -> None:
+        with suppress(ValueError, TypeError, OverflowError):
+            self.clock_ahead = datetime.now(UTC) - parsedate_to_datetime(date).astimezone(UTC)
 
     def _request(
         self, line: Line, method: Method[T], args: tuple[Any, ...]

@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from graphlib import TopologicalSorter
 from operator import attrgetter
 from types import FrameType
@@ -29,6 +29,10 @@ _FIELDS = [field for field in Group._meta.concrete_fields if not field.primary_k
 _COLUMNS = tuple(field.attname for field in _FIELDS)
 _TIMES = tuple(field.attname for field in _FIELDS if isinstance(field, DateTimeField))
 _columns = attrgetter(*_COLUMNS)
+
+CLOCK_SKEW = timedelta(minutes=5)
+"""How far clocks of machines may differ: as much as Kerberos and many signed requests accept."""
+_EPOCH = datetime.fromtimestamp(0, UTC)
 
 _PAUSES = (0.1, 1, 3, 10)
 """Seconds before new attempts: conflicts are over at once, the restart of a server takes longer."""
@@ -111,6 +115,7 @@ def _load(using: str, answers: Iterable[Answer | Absence]) -> dict[int, Group]:
         parents = {row.named_parent_id or row.parent_id for row in rows.values()}
         ids = parents - rows.keys() - looked_up
     _convert_times(rows.values(), timezone.make_aware)
+    _forget_future(rows.values(), datetime.now(UTC) + CLOCK_SKEW)
     return rows
 
 
@@ -151,6 +156,14 @@ def _convert_times(rows: Iterable[Group], convert: Callable[..., datetime]) -> N
         for name in _TIMES:
             if moment := getattr(row, name):
                 setattr(row, name, convert(moment, timezone.get_default_timezone()))
+
+
+def _forget_future(rows: Iterable[Group], latest: datetime) -> None:
+    """Drop times that a machine whose clock was ahead has stored: no answer would be newer."""
+    for row in rows:
+        for name in _TIMES:
+            if (moment := getattr(row, name)) and moment > latest:
+                setattr(row, name, _EPOCH if name == "seen_at" else None)
 
 
 def _is_conflict(error: Error) -> bool:

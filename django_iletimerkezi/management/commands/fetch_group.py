@@ -8,7 +8,13 @@ from django.core.management.base import CommandError, CommandParser
 from django.utils.translation import gettext as _
 
 from ...display import WHOLE_TREE
-from ...messages import describe_alias, describe_failure, describe_loss, describe_results
+from ...messages import (
+    describe_alias,
+    describe_clock,
+    describe_failure,
+    describe_loss,
+    describe_results,
+)
 from ...models import Group
 from ...services import FetchResult, Progress, fetch_each
 from ..terminal import ProgressBar, TerminalCommand, parse_ids
@@ -108,8 +114,8 @@ class Command(TerminalCommand):
     def _print(self, result: FetchResult) -> None:
         if self._is_quiet:
             return
-        for asked_for, returned in result.aliases.items():
-            warning = describe_alias(asked_for, returned)
+        warnings = [describe_alias(*ids) for ids in result.aliases.items()]
+        for warning in filter(None, (*warnings, describe_clock(result.clock_ahead))):
             self.write(self.style.WARNING(warning), self.stderr)
         if self._options["format"] == "tree":
             for line in self._lines(result.group):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import socket
 import sys
 import threading
@@ -106,7 +107,8 @@ class Sandbox:
     to the id of the returned group; ``latency`` is the number of seconds before each answer.
     ``headers`` are added to each answer. Without tree and aliases it serves
     ``DOCUMENTED_SAMPLE``, also when asked for 5, and ``PHONE_BOOK``. ``asked`` lists the ids of
-    the requests that were well-formed and had the right credentials, in order.
+    the requests that were well-formed and had the right credentials, in order. ``asked`` and
+    ``serve`` raise RuntimeError in a forked process, because the server runs in its parent.
     """
 
     def __init__(
@@ -125,7 +127,8 @@ class Sandbox:
         self.hash = hash
         self.latency = latency
         self.headers: dict[str, str] = {}
-        self.asked: list[int] = []
+        self._pid = os.getpid()
+        self._asked: list[int] = []
         self._aliases = dict(aliases or {})
         self._groups: dict[int, GroupDict] = {}
         self.serve(tree)
@@ -138,8 +141,21 @@ class Sandbox:
             daemon=True,
         )
 
+    @property
+    def asked(self) -> list[int]:
+        self._require_own_process()
+        return self._asked
+
+    def _require_own_process(self) -> None:
+        if os.getpid() != self._pid:
+            raise RuntimeError(
+                "This sandbox runs in another process, as with “manage.py test --parallel”. "
+                "Start it in setUpClass or in a fixture, not when a module is imported."
+            )
+
     def serve(self, tree: Iterable[GroupDict]) -> None:
         """Serve another tree from now on."""
+        self._require_own_process()
         groups: dict[int, GroupDict] = {}
         waiting = list(tree)
         for group in waiting:
@@ -194,7 +210,7 @@ class Sandbox:
             return 401, None
         if not isinstance(group_id, int) or isinstance(group_id, bool):
             return 400, None
-        self.asked.append(group_id)
+        self._asked.append(group_id)
         group = self.find(group_id)
         return (200, group) if group else (463, None)
 

@@ -645,3 +645,18 @@ def test_a_page_of_the_longest_names_is_smaller_than_half_a_megabyte(
     answer = client_for("superuser").get(f"{url(page, *arguments)}?{query}")
     assert answer.status_code == 200
     assert len(answer.content) < 500_000
+
+
+def test_a_part_of_a_path_can_be_chosen_in_a_popup(client: Client) -> None:
+    plant(LINKS, NAMES)
+    shown = show(client, _popup=1, q="kad").content.decode()
+    path = re.search(r'iletimerkezi-path">(.*?)</div>', shown)
+    assert path
+    assert re.findall(r'data-popup-opener="(\d+)"', path[1]) == ["1", "2", "3"]
+
+
+def test_facets_below_a_group_count_its_subgroups(client: Client) -> None:
+    plant({1: None, 2: 1, 3: 1, 4: 2, 5: None, 6: 5})
+    shown = text(show(client, _from=1, _facets="True"))
+    assert "With subgroups (1)" in shown
+    assert "Without subgroups (1)" in shown

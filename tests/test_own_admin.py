@@ -24,7 +24,19 @@ from django_iletimerkezi.models import Group
 from django_iletimerkezi.services import get_client
 from django_iletimerkezi.testing import Sandbox
 
-from .visitors import LINKS, NAMES, act, client_for, fetch, lines, plant, text, total_contacts, url
+from .visitors import (
+    LINKS,
+    NAMES,
+    act,
+    client_for,
+    fetch,
+    lines,
+    messages,
+    plant,
+    text,
+    total_contacts,
+    url,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -177,9 +189,6 @@ def test_an_admin_may_declare_filters_by_fields(register: Register) -> None:
 
 
 class Hiding(GroupAdmin):
-    def get_fields(self, request: HttpRequest, obj: Group | None = None) -> Any:
-        return [name for name in super().get_fields(request, obj) if name != "parent"]
-
     def get_queryset(self, request: HttpRequest) -> Any:
         return super().get_queryset(request).exclude(name__in=["İstanbul", "Rehber"])
 
@@ -200,6 +209,32 @@ def test_hidden_groups_are_not_counted(register: Register) -> None:
     page = client_for("superuser").get(url("change", 2))
     assert total_contacts(page) == 2 + 4 + 5 + 6
     assert lines(page) == ["5"]
+
+
+def test_a_fetch_does_not_show_the_name_of_a_hidden_group(
+    register: Register, sandbox: Sandbox
+) -> None:
+    register(Hiding)
+    client = client_for("superuser")
+    answer = client.post(url("fetch"), {"group_id": 1110}, follow=True)
+    assert answer.redirect_chain == [(url("changelist"), 302)]
+    assert messages(answer) == [
+        ("success", "Fetched “1110” (id 1110): 5 created, 0 changed, 0 unchanged, 0 missing.")
+    ]
+
+
+class ViewingOnlySmallIds(GroupAdmin):
+    def has_view_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
+        return obj is None or obj.pk < 3
+
+
+@pytest.mark.usefixtures("groups")
+def test_a_group_that_a_user_may_not_view_cannot_be_fetched(
+    register: Register, sandbox: Sandbox
+) -> None:
+    register(ViewingOnlySmallIds)
+    answer = client_for("superuser").post(url("fetch"), {"group_id": 3})
+    assert (answer.status_code, sandbox.asked) == (403, [])
 
 
 class Adding(GroupAdmin):

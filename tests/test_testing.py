@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import json
+import os
 import socket
 import struct
 from collections.abc import Iterable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from http.client import HTTPConnection, RemoteDisconnected
 from typing import Any
 from urllib.parse import urlsplit
@@ -327,3 +328,26 @@ def test_an_error_in_the_sandbox_itself_is_reported(capfd: pytest.CaptureFixture
         with pytest.raises(RemoteDisconnected):
             ask(sandbox, envelope(7))
     assert "TypeError" in capfd.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
+def test_a_sandbox_of_the_parent_process_refuses_to_be_changed_or_read() -> None:
+    """As when a module starts it and “manage.py test --parallel” forks."""
+    with Sandbox() as sandbox:
+        pid = os.fork()
+        if pid == 0:
+            refusals = 0
+            for use in (lambda: sandbox.asked, lambda: sandbox.serve([])):
+                with suppress(RuntimeError):
+                    use()
+                    continue
+                refusals += 1
+            os._exit(refusals)
+        assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 2
+
+
+def test_the_error_in_another_process_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    with Sandbox() as sandbox:
+        monkeypatch.setattr(os, "getpid", lambda: 0)
+        with pytest.raises(RuntimeError, match="Start it in setUpClass or in a fixture"):
+            _ = sandbox.asked

@@ -62,6 +62,13 @@ class TreeChangeList(ChangeList):
                 raise IncorrectLookupParameters
         return kept
 
+    def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Group]:
+        queryset = super().get_queryset(request, exclude_parameters)
+        # Only facets exclude parameters. They count what the filters would leave below a group.
+        if exclude_parameters is not None and self.from_id:
+            queryset = queryset.filter(parent=self.from_id)
+        return queryset
+
     def get_results(self, request: HttpRequest) -> None:
         if len(request.META.get("QUERY_STRING", "")) > MAX_QUERY:
             messages.error(request, _("The search is too long."))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from dataclasses import replace
 
 from django import forms
 from django.contrib import messages
 from django.core.exceptions import ImproperlyConfigured
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy, ngettext
 
@@ -43,12 +45,14 @@ class FetchForm(forms.Form):
 def fetch_and_report(
     request: HttpRequest,
     group_ids: Collection[int],
+    groups: QuerySet[Group],
     *,
     recursive: bool,
     log: Callable[[Group, str], object],
 ) -> list[Group]:
     """Fetch groups one by one, leave messages about the outcome, and return the fetched groups.
 
+    The messages show the names of only those groups that are among ``groups``.
     ``log`` is called with each fetched group and a summary.
     """
     results: list[FetchResult] = []
@@ -60,7 +64,7 @@ def fetch_and_report(
             if fetched.progress.unstored:
                 errors.append(describe_loss(fetched.progress.unstored))
             if isinstance(fetched.outcome, FetchResult):
-                results.append(fetched.outcome)
+                results.append(_without_hidden_name(fetched.outcome, groups))
                 log(fetched.outcome.group, describe_results([fetched.outcome]))
             else:
                 errors.append(describe_failure(fetched.group_id, fetched.outcome))
@@ -73,6 +77,11 @@ def fetch_and_report(
         messages.success(request, describe_results(results))
     _add_messages(request, messages.ERROR, errors)
     return [result.group for result in results]
+
+
+def _without_hidden_name(result: FetchResult, groups: QuerySet[Group]) -> FetchResult:
+    group = result.group
+    return result if groups.contains(group) else replace(result, group=Group(pk=group.pk))
 
 
 def _add_messages(request: HttpRequest, level: int, texts: Collection[str], most: int = 10) -> None:

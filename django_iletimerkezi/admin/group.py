@@ -19,6 +19,7 @@ from django.db.models import Sum
 from django.http import HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
+from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -65,7 +66,7 @@ class GroupAdmin(ModelAdmin):
     fields = (
         "full_name",
         "id",
-        "parent",
+        "parent_group",
         "count",
         "total_count",
         "fetched_at",
@@ -92,9 +93,9 @@ class GroupAdmin(ModelAdmin):
     def has_change_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
         return False
 
-    def has_fetch_permission(self, request: HttpRequest) -> bool:
+    def has_fetch_permission(self, request: HttpRequest, obj: Group | None = None) -> bool:
         may_fetch = request.user.has_perm("django_iletimerkezi.fetch_group")
-        return may_fetch and self.has_view_permission(request)
+        return may_fetch and self.has_view_permission(request, obj)
 
     # The list
 
@@ -140,6 +141,7 @@ class GroupAdmin(ModelAdmin):
         """Return only the subgroup rows of some groups."""
         if not self.has_view_permission(request):
             raise PermissionDenied
+        self._enter_site(request)
         if request.method not in {"GET", "HEAD"}:
             return HttpResponseNotAllowed(["GET", "HEAD"])
         try:
@@ -178,6 +180,10 @@ class GroupAdmin(ModelAdmin):
             "max_rows": tree.MAX_ROWS,
         }
 
+    def _enter_site(self, request: HttpRequest) -> None:
+        """Let templates of themes find the admin site, as in Django's own views."""
+        request.current_app = self.admin_site.name
+
     def _url(self, page: str, *args: object) -> str:
         name = f"admin:{self._url_name(page)}"
         return reverse(name, args=args, current_app=self.admin_site.name)
@@ -189,8 +195,8 @@ class GroupAdmin(ModelAdmin):
         match = request.resolver_match
         return match is not None and match.url_name == self._url_name(page)
 
-    def _fetch_url(self, request: HttpRequest) -> str:
-        return self._url("fetch") if self.has_fetch_permission(request) else ""
+    def _fetch_url(self, request: HttpRequest, group: Group | None = None) -> str:
+        return self._url("fetch") if self.has_fetch_permission(request, group) else ""
 
     # The page of a group
 
@@ -200,8 +206,9 @@ class GroupAdmin(ModelAdmin):
         # An empty "_to_field" in the query string would be a field without a name.
         group: Any = super().get_object(request, object_id, from_field or None)
         if group:
-            # For total_count, which gets no request.
+            # For the read-only fields, which get no request.
             group.everything = self.get_queryset(request)
+            group.ancestors = group.everything.path(group.pk)[:-1]
         return cast("Group | None", group)
 
     def get_form(self, *args: Any, **kwargs: Any) -> Any:
@@ -211,6 +218,13 @@ class GroupAdmin(ModelAdmin):
     @admin.display(description=gettext_lazy("name"))
     def full_name(self, group: Group) -> str:
         return label(group.name, SEARCH_KEY_LENGTH)
+
+    @admin.display(description=gettext_lazy("parent group"))
+    def parent_group(self, group: Any) -> str:
+        if not group.ancestors:
+            return "-"
+        parent = group.ancestors[-1]
+        return format_html('<a href="{}">{}</a>', self._url("change", parent.pk), parent)
 
     @admin.display(description=gettext_lazy("contacts, including subgroups"))
     def total_count(self, group: Any) -> int:
@@ -232,8 +246,8 @@ class GroupAdmin(ModelAdmin):
         if len(found) > tree.PAGE:
             shown.append(tree.More(group.pk, tree.PAGE))
         context |= self._table_context(request, shown)
-        context["path"] = tree.shortened(groups.path(group.pk)[:-1])
-        context["fetch_url"] = self._fetch_url(request)
+        context["path"] = tree.shortened(group.ancestors)
+        context["fetch_url"] = self._fetch_url(request, group)
         return super().render_change_form(request, context, *args, **kwargs)
 
     # Fetching
@@ -241,15 +255,22 @@ class GroupAdmin(ModelAdmin):
     def fetch_view(self, request: HttpRequest) -> HttpResponse:
         if not self.has_fetch_permission(request):
             raise PermissionDenied
+        self._enter_site(request)
         if request.method == "POST" and "action" in request.POST:
             return self._repeat_action(request)
         from .fetch import FetchForm  # noqa: PLC0415 - see the module's docstring
 
         form = FetchForm(request.POST or None, initial={"group_id": request.GET.get("group_id")})
         if form.is_valid():
-            ids, recursive = [form.cleaned_data["group_id"]], form.cleaned_data["recursive"]
-            if fetched := self._fetch(request, ids, recursive=recursive):
-                return HttpResponseRedirect(self._url("change", fetched[0].pk))
+            group_id, recursive = form.cleaned_data["group_id"], form.cleaned_data["recursive"]
+            mirrored = self.get_queryset(request).filter(pk=group_id).first()
+            if not self.has_fetch_permission(request, mirrored):
+                raise PermissionDenied
+            if fetched := self._fetch(request, [group_id], recursive=recursive):
+                # A replica may lag behind, and a subclass may hide the group.
+                can_be_seen = self.get_queryset(request).contains(fetched[0])
+                page = ("change", fetched[0].pk) if can_be_seen else ("changelist",)
+                return HttpResponseRedirect(self._url(*page))
         title = _("Fetch a contact group")
         fieldsets = [(None, {"fields": list(form.fields)})]
         context = {
@@ -257,7 +278,8 @@ class GroupAdmin(ModelAdmin):
             "title": title,
             "original": title,  # The last of the breadcrumbs.
             "opts": self.opts,
-            "adminform": helpers.AdminForm(form, fieldsets, {}),  # type: ignore[arg-type]  # any form
+            "adminform": helpers.AdminForm(form, fieldsets, {}, model_admin=self),  # type: ignore[arg-type]  # any form
+            "list_url": self._url("changelist"),
             "errors": form.errors,
             "media": self.media,
             "has_view_permission": True,
@@ -311,7 +333,8 @@ class GroupAdmin(ModelAdmin):
         def log(group: Group, text: str) -> None:
             self.log_change(request, group, text)
 
-        return fetch_and_report(request, ids, recursive=recursive, log=log)
+        groups = self.get_queryset(request)
+        return fetch_and_report(request, ids, groups, recursive=recursive, log=log)
 
     def response_action(
         self, request: HttpRequest, queryset: QuerySet[Group], *args: Any, **kwargs: Any

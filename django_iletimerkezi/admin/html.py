@@ -129,9 +129,14 @@ def _name(group: Group, table: Table) -> SafeString:
         _NAME,
         id=group.pk,
         url=table.group_url(group) + table.group_query,
-        popup=format_html(' data-popup-opener="{}"', group.pk) if table.is_popup else _NOTHING,
+        popup=_popup(group, table),
         name=str(group),
     )
+
+
+def _popup(group: Group, table: Table) -> SafeString:
+    """Let a click choose the group where a popup offers groups to choose."""
+    return format_html(' data-popup-opener="{}"', group.pk) if table.is_popup else _NOTHING
 
 
 def _missing(group: Group, table: Table) -> SafeString:
@@ -146,8 +151,8 @@ def _path(node: Node, table: Table) -> SafeString:
         return _NOTHING
     parts = format_html_join(
         " › ",
-        '<a href="{}"><bdi>{}</bdi></a>',
-        ((table.group_url(part.group), part.text) for part in node.path),
+        '<a href="{}"{}><bdi>{}</bdi></a>',
+        ((table.group_url(part.group), _popup(part.group, table), part.text) for part in node.path),
     )
     return format_html('\n<div class="iletimerkezi-path">{}</div>', parts)
 

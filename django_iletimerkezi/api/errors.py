@@ -48,7 +48,10 @@ _BROKEN = _Meaning(
 )
 _NO_ANSWER = (
     _Meaning(
-        _("The proxy did not connect to %(host)s%(status)s: check HTTPS_PROXY in the environment."),
+        _(
+            "The proxy did not connect to %(host)s%(status)s: check HTTPS_PROXY and ALL_PROXY in "
+            "the environment."
+        ),
         (urllib3_errors.ProxyError,),
         step="connection",
         is_fatal=True,

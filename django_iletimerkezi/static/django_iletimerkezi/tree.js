@@ -424,6 +424,9 @@
             event.preventDefault();
         } else if (event.target.method === "post" && !event.defaultPrevented) {
             sent.set(event.target, event.timeStamp);
+            if (event.submitter) {
+                event.submitter.setAttribute("aria-busy", "true");
+            }
         }
     }
 
@@ -437,5 +440,9 @@
     }
     document.addEventListener("DOMContentLoaded", start);
     document.addEventListener("submit", sendOnce);
-    window.addEventListener("pageshow", () => { sent = new WeakMap(); });
+    window.addEventListener("pageshow", () => {
+        sent = new WeakMap();
+        document.querySelectorAll("[type=submit][aria-busy]").forEach((button) =>
+            button.removeAttribute("aria-busy"));
+    });
 }

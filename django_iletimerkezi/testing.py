@@ -21,6 +21,8 @@ from collections.abc import Iterable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self, cast
 
+from .ids import parse_number
+
 GroupDict = Mapping[str, Any]
 """A group in the vendor's format: ``id``, ``name``, ``count`` and maybe ``children``."""
 
@@ -197,17 +199,17 @@ class Sandbox:
 
     def answer(self, path: str, body: bytes) -> tuple[int, GroupDict | None]:
         """Return the code for a request and, if that is 200, the group."""
-        if path.rstrip("/") != "/v1/get-group/json":
+        if path.partition("?")[0].rstrip("/") != "/v1/get-group/json":
             return 404, None
         try:
             request = json.loads(body)["request"]
             given = request["authentication"]
-            credentials = given["key"], given["hash"]
-            group_id = request["group"]["id"]
+            if (given["key"], given["hash"]) != (self.key, self.hash):
+                return 401, None
+            given_id = request["group"]["id"]
         except (ValueError, TypeError, LookupError, RecursionError):
             return 400, None
-        if credentials != (self.key, self.hash):
-            return 401, None
+        group_id = parse_number(given_id) if isinstance(given_id, str) else given_id
         if not isinstance(group_id, int) or isinstance(group_id, bool):
             return 400, None
         self._asked.append(group_id)
@@ -266,7 +268,8 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _read_body(self) -> bytes | None:
         length = self.headers.get("Content-Length", "0")
-        if length.isascii() and length.isdigit():
+        is_chunked = "Transfer-Encoding" in self.headers
+        if length.isascii() and length.isdigit() and not is_chunked:
             return self.rfile.read(int(length))
         self.close_connection = True
         self._respond(400, None)

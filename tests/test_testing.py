@@ -112,7 +112,7 @@ def test_turkish_names_are_sent_as_utf_8(sandbox: Sandbox) -> None:
         {"request": {"authentication": {"key": "sandbox-key"}, "group": {"id": 5}}},
         {"request": {"authentication": [], "group": {"id": 5}}},
         {"request": {"authentication": {"key": "sandbox-key", "hash": "sandbox-hash"}}},
-        envelope("5"),
+        envelope("five"),
         envelope(5.0),
         envelope(None),
         envelope([5]),
@@ -143,8 +143,28 @@ def test_another_path_is_answered_with_404(sandbox: Sandbox, path: str) -> None:
     assert ask(sandbox, envelope(5), path=path) == NO_METHOD
 
 
-def test_a_trailing_slash_is_accepted(sandbox: Sandbox) -> None:
-    assert ask(sandbox, envelope(97489), path=f"{PATH}/")[1]["group"] == CHILD
+@pytest.mark.parametrize("path", [f"{PATH}/", f"{PATH}?a=b"])
+def test_a_trailing_slash_and_a_query_string_are_accepted(sandbox: Sandbox, path: str) -> None:
+    assert ask(sandbox, envelope(97489), path=path)[1]["group"] == CHILD
+
+
+def test_an_id_may_be_a_string_of_digits(sandbox: Sandbox) -> None:
+    assert ask(sandbox, envelope("97489"))[1]["group"] == CHILD
+
+
+def test_wrong_credentials_are_refused_before_the_rest_of_the_body_is_read(
+    sandbox: Sandbox,
+) -> None:
+    body = envelope(5, key="x")
+    del body["request"]["group"]
+    assert ask(sandbox, body) == UNAUTHORIZED
+
+
+def test_a_chunked_body_is_refused_and_closes_the_connection(sandbox: Sandbox) -> None:
+    with closing(connect(sandbox)) as connection:
+        connection.request("POST", PATH, iter([b"{}"]), encode_chunked=True)
+        answer = connection.getresponse()
+        assert (answer.status, answer.headers["Connection"]) == (400, "close")
 
 
 def test_a_get_request_is_answered_with_404(sandbox: Sandbox) -> None:

@@ -420,6 +420,25 @@ def test_close_interrupts_a_pause(retries: int, monkeypatch: pytest.MonkeyPatch)
             calls[0].result(LONG)
 
 
+def test_pauses_double_up_to_half_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    factors: list[tuple[float, float]] = []
+
+    def draw(least: float, most: float) -> float:
+        factors.append((least, most))
+        return 1
+
+    monkeypatch.setattr("random.uniform", draw)
+    with make_client("http://127.0.0.1:9/") as client:
+        pauses = [client._pause(ServiceUnavailable(""), attempt) for attempt in range(8)]
+    assert pauses == [0.5, 1, 2, 4, 8, 16, 30, 30]
+    assert set(factors) == {(0.5, 1)}
+
+
+def test_the_largest_id_can_be_asked_for() -> None:
+    with forest({2**63 - 1: []}) as server, make_client(server.url) as client:
+        assert client.get_group(2**63 - 1).id == 2**63 - 1
+
+
 # Forks
 
 

@@ -544,3 +544,34 @@ def test_throttling_neither_trips_the_breaker_nor_resets_it() -> None:
     assert [breaker.trips_on(error) for error in (unavailable, throttled, unavailable)] == [
         *(False, False, True)
     ]
+
+
+def test_an_answer_resets_the_breaker() -> None:
+    breaker = Breaker(2)
+    unavailable = ServiceUnavailable("", code=500)
+    assert not breaker.trips_on(unavailable)
+    breaker.note_answer()
+    assert not breaker.trips_on(unavailable)
+
+
+# The workers
+
+
+def test_a_worker_that_waits_for_the_caller_ends_with_the_crawl(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(crawl_module, "MAX_WAITING", 3)
+    asked: list[int] = []
+
+    def ask(group_id: int) -> Answer:
+        asked.append(group_id)
+        return answer(0, group(group_id, 11, 12, 13))
+
+    threads = set(threading.enumerate())
+    with Workers(ask, 1) as workers:
+        (worker,) = set(threading.enumerate()) - threads
+        workers.put(1)
+        workers.put(2)
+        time.sleep(0.05)
+    worker.join(10)
+    assert (worker.is_alive(), asked) == (False, [1])

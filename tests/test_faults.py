@@ -199,7 +199,7 @@ def check(
 
 # urllib3 closes a socket after an OSError only.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize(("start", "name"), enumerate(SOCKET_FAULTS, start=1))
+@pytest.mark.parametrize(("start", "name"), list(enumerate(SOCKET_FAULTS, start=1)))
 def test_each_socket_call_may_fail(start: int, name: str) -> None:
     """Each kind of fault hits every fifth call, and so sending and receiving by turns."""
     with forest(TREE) as server:

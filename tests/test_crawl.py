@@ -19,7 +19,7 @@ from django_iletimerkezi.exceptions import (
     UnexpectedResponse,
 )
 from django_iletimerkezi.mirror import crawl as crawl_module
-from django_iletimerkezi.mirror.crawl import Breaker, Crawl, Failure
+from django_iletimerkezi.mirror.crawl import Breaker, Crawl, Failure, Workers
 from django_iletimerkezi.testing import GroupDict
 
 from . import vendor

@@ -211,12 +211,13 @@ def size(page: Page, name: str) -> Row:
 
 
 def queries(few: Page, many: Page, name: str) -> Row:
+    # A small tree is shown whole, which takes fewer queries.
     less, more = few.queries(), many.queries()
     return Row(
         f"queries of the tree page at {SMALL} and at {LARGE:,} groups, {name}",
         f"{less} and {more}",
-        f"the same, at most {MOST_QUERIES}",
-        less == more <= MOST_QUERIES,
+        f"at most {MOST_QUERIES} each",
+        max(less, more) <= MOST_QUERIES,
     )
 
 

@@ -571,7 +571,7 @@ def test_a_page_takes_the_same_few_queries_for_any_number_of_groups(total: int) 
     for role, queries in AUTHENTICATION.items():
         numbers = count_queries(client_for(role))
         assert {page: number - queries for page, number in numbers.items()} == {
-            "tree": 5,
+            "tree": 6,
             "below": 7,
             "subgroups": 2,
             "search": 4,

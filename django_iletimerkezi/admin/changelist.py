@@ -10,7 +10,7 @@ from django.contrib import messages
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
 from django.core.paginator import InvalidPage
-from django.db.models import Case, Count, Q, QuerySet, When
+from django.db.models import Case, Q, QuerySet, When
 from django.http import HttpRequest
 from django.utils.http import urlencode
 from django.utils.translation import gettext_lazy as _
@@ -115,16 +115,12 @@ class TreeChangeList(ChangeList):
         self.show_admin_actions = bool(self.nodes)
 
     def _top(self, request: HttpRequest) -> list[tree.Node | tree.More]:
-        counts = {"all": Count("pk")}
-        if not self.queryset.query.where:
-            counts["top"] = Count("pk", filter=Q(parent=None))
-        numbers = self.queryset.aggregate(**counts)
-        self.result_count = numbers["all"]
+        self.result_count = self.queryset.count()
         self.full_result_count = None if self.queryset.query.where else self.result_count
         if self.result_count <= WHOLE_TREE:
             self.multi_page = False
             return tree.arrange(self._nodes(self.queryset.order_by(*tree.ORDER)))
-        found = self._page(request, tree.roots(self.queryset), numbers.get("top"))
+        found = self._page(request, tree.roots(self.queryset))
         return tree.arrange([*found, *tree.next_level(found, self.root_queryset, self.queryset)])
 
     def _subtree(self, request: HttpRequest, group_id: int) -> list[tree.Node | tree.More]:
@@ -140,13 +136,8 @@ class TreeChangeList(ChangeList):
         self.full_result_count = self.result_count
         return shown
 
-    def _page(
-        self, request: HttpRequest, groups: GroupQuerySet, number: int | None = None
-    ) -> list[tree.Node]:
-        """Return a page of groups. Counts all groups unless ``number`` is given."""
+    def _page(self, request: HttpRequest, groups: GroupQuerySet) -> list[tree.Node]:
         self.paginator = self.model_admin.get_paginator(request, groups, tree.PAGE)
-        if number is not None:
-            self.paginator.count = number
         self.multi_page = self.paginator.count > tree.PAGE
         try:
             page = self.paginator.page(self.page_num if self.multi_page else 1)

@@ -71,10 +71,11 @@ def nodes(
 
 
 def _count_subgroups(groups: GroupQuerySet, parent_ids: Collection[int]) -> dict[int, int]:
-    # A separate query, because the host's queryset may be annotated or grouped.
-    found = groups.filter(parent__in=parent_ids).order_by().values("pk")
-    counted = Group.objects.using(groups.db).filter(pk__in=found).order_by()
-    return dict(counted.values_list("parent").annotate(Count("pk")))
+    found = groups.filter(parent__in=parent_ids).order_by()
+    if found.query.annotations or found.query.distinct:
+        # Annotations of a host would change what is grouped. A subquery is slower.
+        found = Group.objects.using(groups.db).filter(pk__in=found.values("pk")).order_by()
+    return dict(found.values_list("parent").annotate(Count("pk")))
 
 
 def roots(groups: GroupQuerySet) -> GroupQuerySet:

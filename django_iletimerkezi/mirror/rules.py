@@ -76,7 +76,8 @@ def mentions(top: GroupData) -> dict[int, tuple[GroupData, int | None]]:
     while waiting:
         group, parent_id = waiting.pop()
         found[group.id] = group, parent_id
-        waiting += [(child, group.id) for child in reversed(group.children)]
+        if group.children:
+            waiting += [(child, group.id) for child in reversed(group.children)]
     return found
 
 
@@ -92,8 +93,10 @@ def _merge(rows: dict[int, Group], answer: Answer) -> None:
         row = rows.get(group.id)
         # At equal times the larger values win, so that the order of answers does not matter.
         facts = at, group.count, group.name
-        if row is None or facts > (row.seen_at, row.count, row.name):
-            row = rows.setdefault(group.id, Group(group.id))
+        if row is None:
+            row = Group(id=group.id, name=group.name, count=group.count, seen_at=at)
+            rows[group.id] = row
+        elif facts > (row.seen_at, row.count, row.name):
             row.seen_at, row.count, row.name = facts
         if parent_id and (at, parent_id) > (row.placed_at or _NEVER, row.named_parent_id or 0):
             row.placed_at, row.named_parent_id = at, parent_id

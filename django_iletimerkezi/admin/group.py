@@ -20,6 +20,7 @@ from django.http import HttpResponse, HttpResponseNotAllowed, HttpResponseRedire
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils.html import format_html
+from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
@@ -247,6 +248,7 @@ class GroupAdmin(ModelAdmin):
             shown.append(tree.More(group.pk, tree.PAGE))
         context |= self._table_context(request, shown)
         context["path"] = tree.shortened(group.ancestors)
+        context["title"] = capfirst(self.opts.verbose_name)
         context["fetch_url"] = self._fetch_url(request, group)
         return super().render_change_form(request, context, *args, **kwargs)
 

@@ -162,7 +162,9 @@ def test_wrong_credentials_are_refused_before_the_rest_of_the_body_is_read(
 
 def test_a_chunked_body_is_refused_and_closes_the_connection(sandbox: Sandbox) -> None:
     with closing(connect(sandbox)) as connection:
-        connection.request("POST", PATH, iter([b"{}"]), encode_chunked=True)
+        connection.putrequest("POST", PATH)
+        connection.putheader("Transfer-Encoding", "chunked")
+        connection.endheaders()
         answer = connection.getresponse()
         assert (answer.status, answer.headers["Connection"]) == (400, "close")
 

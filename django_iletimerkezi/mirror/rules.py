@@ -19,10 +19,9 @@ Everything else follows from the facts, so answers may arrive in any order:
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from operator import attrgetter
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from ..api.parsing import Absence, Answer, GroupData
 from ..models import Group
@@ -33,8 +32,7 @@ _compared = attrgetter("name", "count", "parent_id", "missing_since")
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(NamedTuple):
     """One change of one group.
 
     ``before`` and ``after`` are names, counts or parent ids. A new group has its name in
@@ -121,21 +119,22 @@ def _place(rows: dict[int, Group]) -> None:
     for row in rows.values():
         row.parent_id = row.named_parent_id if row.named_parent_id in rows else None
     for loop in _loops(rows):
-        min(loop, key=lambda row: (row.placed_at or _NEVER, row.pk)).parent_id = None
+        min(loop, key=lambda row: (row.placed_at or _NEVER, row.id)).parent_id = None
 
 
 def _loops(rows: dict[int, Group]) -> Iterator[list[Group]]:
     """Yield the rows of each loop that parents form."""
     done: set[int] = set()
     for start in rows.values():
-        path: list[Group] = []
+        path: dict[int, Group] = {}
         row: Group | None = start
-        while row and row.pk not in done:
-            done.add(row.pk)
-            path.append(row)
+        while row and row.id not in done:
+            done.add(row.id)
+            path[row.id] = row
             row = rows.get(row.parent_id or 0)
-        if row in path:
-            yield path[path.index(row) :]
+        if row and row.id in path:
+            members = list(path.values())
+            yield members[members.index(row) :]
 
 
 def _judge(rows: dict[int, Group]) -> None:
@@ -152,15 +151,15 @@ def _judge(rows: dict[int, Group]) -> None:
 def _compare(before: tuple[Any, ...] | None, row: Group) -> Iterator[Difference]:
     was_missing = False
     if before is None:
-        yield Difference(row.pk, "created", after=row.name)
+        yield Difference(row.id, "created", after=row.name)
     else:
         name, count, parent_id, missing_since = before
         was_missing = missing_since is not None
         if row.name != name:
-            yield Difference(row.pk, "renamed", name, row.name)
+            yield Difference(row.id, "renamed", name, row.name)
         if row.count != count:
-            yield Difference(row.pk, "recounted", count, row.count)
+            yield Difference(row.id, "recounted", count, row.count)
         if row.parent_id != parent_id:
-            yield Difference(row.pk, "moved", parent_id, row.parent_id)
+            yield Difference(row.id, "moved", parent_id, row.parent_id)
     if (row.missing_since is not None) != was_missing:
-        yield Difference(row.pk, "returned" if was_missing else "missing")
+        yield Difference(row.id, "returned" if was_missing else "missing")

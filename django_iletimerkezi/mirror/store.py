@@ -90,7 +90,7 @@ def _store(using: str, answers: Collection[Answer | Absence]) -> list[rules.Diff
         changes = rules.apply(rows, answers)
         for row in rows.values():
             row.fill_keys()
-        _save(using, [row for row in rows.values() if _columns(row) != before.get(row.pk)])
+        _save(using, [row for row in rows.values() if _columns(row) != before.get(row.id)])
     return changes
 
 
@@ -110,7 +110,7 @@ def _load(using: str, answers: Iterable[Answer | Absence]) -> dict[int, Group]:
     looked_up: set[int | None] = {None}
     # One round is enough, except on MariaDB, which climbs at most 1,000 levels.
     while ids:
-        rows |= {row.pk: row for row in _with_ancestors(using, ids, asked)}
+        rows |= {row.id: row for row in _with_ancestors(using, ids, asked)}
         looked_up |= ids
         parents = {row.named_parent_id or row.parent_id for row in rows.values()}
         ids = parents - rows.keys() - looked_up
@@ -143,7 +143,7 @@ def _save(using: str, rows: list[Group]) -> None:
 
 
 def _parents_first(rows: Iterable[Group]) -> list[Group]:
-    by_id = {row.pk: row for row in rows}
+    by_id = {row.id: row for row in rows}
     order = TopologicalSorter({pk: (row.parent_id,) for pk, row in by_id.items()}).static_order()
     return [by_id[pk] for pk in order if pk in by_id]
 

@@ -325,8 +325,11 @@ def test_a_missing_bundle_fails_at_the_environment(
 def test_a_key_log_that_cannot_be_written_fails_at_the_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "missing" / "keys.log"))
     authority = trustme.CA()
+    authority.cert_pem.write_to_path(str(tmp_path / "ca.pem"))
+    # With a bundle, each version of requests makes its TLS context now and not when imported.
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
+    monkeypatch.setenv("SSLKEYLOGFILE", str(tmp_path / "missing" / "keys.log"))
     with serve(authority.issue_cert("127.0.0.1"), well()) as server:
         outcome = examine(f"https://{server.host}/v1/")
     assert_fails_at("environment", outcome, r"Cannot open .*keys\.log: check .* SSLKEYLOGFILE")

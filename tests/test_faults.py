@@ -19,6 +19,7 @@ from django_iletimerkezi.exceptions import IletimerkeziError
 from django_iletimerkezi.models import Group
 
 from .clients import forest
+from .databases import conflict
 from .forest import Forest, describe, tree_of
 from .vendor import HASH, KEY
 
@@ -35,16 +36,6 @@ class StopError(Exception):
 
 class Stop(BaseException):
     """Raised by a signal handler, as SystemExit may be."""
-
-
-class Conflict(Exception):
-    sqlstate = "40001"
-
-
-def conflict() -> Exception:
-    error = OperationalError("could not serialize access")
-    error.__cause__ = Conflict()
-    return error
 
 
 def raising(make_error: Callable[[], BaseException]) -> Callable[..., Any]:

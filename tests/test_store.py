@@ -20,6 +20,7 @@ from django_iletimerkezi.models import Group
 from django_iletimerkezi.turkish import sort_key
 
 from .answers import absence, answer, at, batches, group, histories
+from .databases import conflict, deadlock
 
 pytestmark = pytest.mark.django_db
 
@@ -354,22 +355,6 @@ def test_a_batch_is_stored_although_the_server_closes_the_connection_meanwhile(
     store([answer(1, group(1, 2))])
     assert parents() == {1: None, 2: 1}
     assert len(attempts) == (3 if connection.vendor in DISMISSALS else 1)
-
-
-class Conflict(Exception):
-    sqlstate = "40001"
-
-
-def conflict() -> OperationalError:
-    error = OperationalError("could not serialize access")
-    error.__cause__ = Conflict()
-    return error
-
-
-def deadlock() -> OperationalError:
-    error = OperationalError(1213, "Deadlock found")
-    error.__cause__ = Exception(1213, "Deadlock found")
-    return error
 
 
 def fail(monkeypatch: pytest.MonkeyPatch, errors: list[OperationalError]) -> None:

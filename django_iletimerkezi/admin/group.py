@@ -357,12 +357,10 @@ class GroupAdmin(ModelAdmin):
     # Deleting
 
     def delete_model(self, request: HttpRequest, obj: Group) -> None:
-        self.delete_queryset(request, Group.objects.filter(pk=obj.pk))
+        _remove(Group.objects.filter(pk=obj.pk))
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Group]) -> None:
-        from ..mirror.store import remove  # noqa: PLC0415 - see the module's docstring
-
-        remove(queryset)
+        _remove(queryset)
 
     def response_delete(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         response = super().response_delete(request, *args, **kwargs)
@@ -383,3 +381,9 @@ class GroupAdmin(ModelAdmin):
 
 def _with_query(url: str, request: HttpRequest) -> str:
     return f"{url}?{request.META.get('QUERY_STRING', '')}".removesuffix("?")
+
+
+def _remove(groups: QuerySet[Group]) -> None:
+    from ..mirror.store import remove  # noqa: PLC0415 - see the module's docstring
+
+    remove(groups)

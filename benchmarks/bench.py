@@ -51,7 +51,10 @@ NAIVE = 200
 """Fewer groups where they are asked for one at a time: these take a time each, however many."""
 STORED = 100_000
 ANSWERS = 10
-LONGEST_RUN = 15 * 60
+LONGEST_RUN = 45 * 60
+LONGEST_MILLION = 60 * 60
+"""Seconds: two databases are filled with a million groups each."""
+MILLION_TITLE = "## 1,000,000 groups"
 
 POSTGRESQL_URL = os.environ.get("BENCH_POSTGRESQL_URL", "postgres://postgres@127.0.0.1:5432")
 CREDENTIALS = {"key": "sandbox-key", "hash": "sandbox-hash"}
@@ -117,9 +120,29 @@ def mirror(url: str, size: int) -> None:
         raise RuntimeError(f"{told} of {size} groups were mirrored")
 
 
-def ask_only(url: str, size: int) -> None:
+def mirror_phone_book(url: str) -> None:
+    """Mirror a phone book of ``MIRRORED`` groups without knowing an id."""
+    from django_iletimerkezi.services import fetch_groups  # noqa: PLC0415 - it needs the settings
+
+    with override_settings(ILETIMERKEZI_BASE_URL=url):
+        result = fetch_groups()
+    told = result.created + result.changed + result.unchanged
+    if told != MIRRORED or result.failures:
+        raise RuntimeError(f"{told} of {MIRRORED} groups were mirrored")
+
+
+def ask_for_phone_book(url: str) -> None:
+    """Send the same requests with bare sessions of requests: 1 + ``MIRRORED``."""
+    body = {"request": {"authentication": CREDENTIALS}}
+    answer = requests.post(f"{url}get-groups/json", json=body, timeout=30).json()
+    if len(answer["response"]["groups"]) != vendor.FANOUT:
+        raise RuntimeError("not all main groups were listed")
+    ask_only(url, vendor.PHONE_BOOK, first=2)
+
+
+def ask_only(url: str, size: int, first: int = 1) -> None:
     """Ask for the same groups with bare sessions of requests, and store nothing."""
-    ids = [vendor.group_id(size, number) for number in range(1, size + 1)]
+    ids = [vendor.group_id(size, number) for number in range(first, size + 1)]
     counts = []
 
     def ask(share: Sequence[int]) -> None:
@@ -139,8 +162,8 @@ def ask_only(url: str, size: int) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    if sum(counts) != size:
-        raise RuntimeError(f"{sum(counts)} of {size} groups were answered")
+    if sum(counts) != len(ids):
+        raise RuntimeError(f"{sum(counts)} of {len(ids)} groups were answered")
 
 
 def mirror_naively(url: str, group_id: int, parent_id: int | None = None) -> None:
@@ -184,11 +207,30 @@ def nested_answers() -> list[Answer]:
     ]
 
 
-def store(answers: Sequence[Answer]) -> None:
-    from django_iletimerkezi.mirror.store import store  # noqa: PLC0415 - it needs the settings
+def store(answers: Sequence[Answer], *, with_history: bool = False, expected: int = STORED) -> None:
+    from django_iletimerkezi.mirror.journal import Journal  # noqa: PLC0415 - it needs the settings
+    from django_iletimerkezi.mirror.store import store  # noqa: PLC0415 - as above
+    from django_iletimerkezi.models import Fetch  # noqa: PLC0415 - as above
 
-    if [change.kind for change in store(answers)] != ["created"] * STORED:
-        raise RuntimeError("not all groups were stored")
+    journal = Journal(Fetch())
+    if with_history:
+        journal.start()
+    differences = store(answers, {}, journal if with_history else None)
+    if len(differences) != expected:
+        raise RuntimeError(f"{len(differences)} instead of {expected} groups were changed")
+
+
+def renamed(answers: Sequence[Answer]) -> list[Answer]:
+    """Return later answers with the same groups, and a new name for every fiftieth group."""
+
+    def rename(group: GroupData) -> GroupData:
+        name = f"{group.name} (yeni)" if group.id % 50 == 0 else group.name
+        return replace(group, name=name, children=tuple(map(rename, group.children)))
+
+    return [
+        replace(answer, asked_at=answer.asked_at + timedelta(minutes=1), group=rename(answer.group))
+        for answer in answers
+    ]
 
 
 def bulk_create(rows: Sequence[Group]) -> None:
@@ -228,11 +270,13 @@ def empty_table() -> None:
 
 
 def in_turn(
-    *jobs: Callable[[], object], before: Callable[[], object] = empty_table
+    *jobs: Callable[[], object],
+    before: Callable[[], object] = empty_table,
+    repetitions: int = REPETITIONS,
 ) -> list[list[Taken]]:
     """Return how long each job took each time, by default with an emptied table before each."""
     times: list[list[Taken]] = [[] for _job in jobs]
-    for repetition in range(REPETITIONS):
+    for repetition in range(repetitions):
         turn = list(zip(jobs, times, strict=True))
         for job, taken in turn if repetition % 2 else reversed(turn):
             before()
@@ -247,7 +291,7 @@ def ratios(ours: Sequence[Taken], other: Sequence[Taken]) -> list[float]:
 
 
 def seconds(taken: Sequence[Taken]) -> str:
-    return f"{median(each.wall for each in taken):.2f} s"
+    return f"{median(each.wall for each in taken):.3g} s"
 
 
 def against(what: str, ours: Sequence[Taken], other: Sequence[Taken], bound: float) -> Row:
@@ -263,24 +307,52 @@ def against(what: str, ours: Sequence[Taken], other: Sequence[Taken], bound: flo
 def requests_rows(slow: str, fast: str, folder: Path) -> Iterator[Row]:
     what = f"recursive mirror of {MIRRORED:,} groups, {CONNECTIONS} connections"
     for url, bound, latency in (slow, 1.05, "20 ms latency"), (fast, 1.1, "no latency"):
-        ours, bare = in_turn(lambda: mirror(url, MIRRORED), lambda: ask_only(url, MIRRORED))  # noqa: B023 - at once
-        row = against(f"{what}, {latency}, against bare requests", ours, bare, bound)
-        work = median(a.processor / b.processor for a, b in zip(ours, bare, strict=True))
-        yield replace(row, measured=f"{row.measured}; processor time {work:.2f} x")
+        yield against_requests(
+            f"{what}, {latency}",
+            lambda: mirror(url, MIRRORED),  # noqa: B023 - at once
+            lambda: ask_only(url, MIRRORED),  # noqa: B023 - at once
+            bound,
+        )
+
+
+def against_requests(
+    what: str, ours: Callable[[], object], bare: Callable[[], object], bound: float
+) -> Row:
+    our_times, bare_times = in_turn(ours, bare)
+    row = against(f"{what}, against bare requests", our_times, bare_times, bound)
+    work = median(a.processor / b.processor for a, b in zip(our_times, bare_times, strict=True))
+    return replace(row, measured=f"{row.measured}; processor time {work:.2f} x")
 
 
 def statement_rows(slow: str, fast: str, folder: Path) -> Iterator[Row]:
+    return count_statements(f"{MIRRORED:,} groups", lambda: mirror(slow, MIRRORED))
+
+
+def phone_book_rows(slow: str, fast: str, folder: Path) -> Iterator[Row]:
+    """Return the rows about the whole phone book. The bounds are those of a recursive mirror."""
+    what = f"phone book of {MIRRORED:,} groups without an id"
+    for url, bound, latency in (slow, 1.05, "20 ms latency"), (fast, 1.1, "no latency"):
+        yield against_requests(
+            f"{what}, {CONNECTIONS} connections, {latency}",
+            lambda: mirror_phone_book(url),  # noqa: B023 - at once
+            lambda: ask_for_phone_book(url),  # noqa: B023 - at once
+            bound,
+        )
+    yield from count_statements(f"a {what}", lambda: mirror_phone_book(slow))
+
+
+def count_statements(what: str, job: Callable[[], object]) -> Iterator[Row]:
     connection = connections["default"]
     connection.ensure_connection()
     empty_table()
-    for what, bound in ("the first time", 60), ("again, with nothing new", 40):
+    for time, bound in ("the first time", 60), ("again, with nothing new", 40):
         statements: list[str] = []
         connection.connection.set_trace_callback(statements.append)
-        mirror(slow, MIRRORED)
+        job()
         connection.connection.set_trace_callback(None)
         count = len(statements)
         yield Row(
-            f"SQL statements for {MIRRORED:,} groups, {what}",
+            f"SQL statements for {what}, {time}",
             f"{count}, BEGIN and COMMIT included",
             f"at most {bound}",
             count <= bound,
@@ -318,6 +390,38 @@ def storing_rows(slow: str, fast: str, folder: Path) -> Iterator[Row]:
         name = connections[using].display_name
         what = f"storing {STORED:,} groups from {ANSWERS} nested answers, {name}"
         yield against(f"{what}, against bulk_create of the same rows", ours, bulk, bound)
+    Router.using = "default"
+
+
+def history_rows(slow: str, fast: str, folder: Path) -> Iterator[Row]:
+    from django_iletimerkezi.models import Group  # noqa: PLC0415 - it needs the settings
+
+    answers = nested_answers()
+    later = renamed(answers)
+    for using, bound in ("default", 1.2), ("postgresql", 2.2):
+        Router.using = using
+        name = connections[using].display_name
+        empty_table()
+        store(answers)
+        rows = list(Group.objects.order_by("id"))
+        ours, bulk = in_turn(
+            lambda: store(answers, with_history=True),
+            lambda: bulk_create(rows),  # noqa: B023 - at once
+        )
+        what = f"storing {STORED:,} groups with their changes, {name}"
+        yield against(f"{what}, against bulk_create of the groups", ours, bulk, bound)
+
+        def restore() -> None:
+            empty_table()
+            store(answers)
+
+        again, without = in_turn(
+            lambda: store(later, with_history=True, expected=STORED // 50),
+            lambda: store(later, expected=STORED // 50),
+            before=restore,
+        )
+        what = f"storing them again with 2 % renamed, {name}"
+        yield against(f"{what}, against without history", again, without, 1.15)
     Router.using = "default"
 
 
@@ -366,7 +470,26 @@ def check(folder: Path, *apps: str) -> None:
 
 def page_rows(slow: str, fast: str, folder: Path) -> Iterator[Row]:
     """Return the rows about pages, which a process with the admin's settings measures."""
-    command = [sys.executable, "-m", "benchmarks.pages"]
+    return rows_of("benchmarks.pages")
+
+
+def long_history_rows(slow: str, fast: str, folder: Path) -> Iterator[Row]:
+    """Return the rows about a long history, which a process with the admin's settings measures."""
+    return rows_of("benchmarks.history", fast)
+
+
+def background_rows(slow: str, fast: str, folder: Path) -> Iterator[Row]:
+    """Return the rows about several workers, which a process with a phone book measures."""
+    return rows_of("benchmarks.background")
+
+
+def million_rows(slow: str, fast: str, folder: Path) -> Iterator[Row]:
+    """Return the rows about a million groups, which takes too long for every run."""
+    return rows_of("benchmarks.million", fast)
+
+
+def rows_of(module: str, *arguments: str) -> Iterator[Row]:
+    command = [sys.executable, "-m", module, *arguments]
     with subprocess.Popen(command, cwd=TOP, stdout=subprocess.PIPE, text=True) as process:  # noqa: S603 - our own script
         try:
             for line in process.stdout or ():
@@ -381,24 +504,58 @@ def page_rows(slow: str, fast: str, folder: Path) -> Iterator[Row]:
 PARTS = {
     "requests": requests_rows,
     "statements": statement_rows,
+    "phone-book": phone_book_rows,
     "naive": naive_rows,
     "storing": storing_rows,
+    "history": history_rows,
     "memory": memory_rows,
     "check": check_rows,
     "pages": page_rows,
+    "long-history": long_history_rows,
+    "background": background_rows,
+    "million": million_rows,
 }
+USUAL = [part for part in PARTS if part != "million"]
 
 
 # The report.
 
 
 def report(rows: Sequence[Row], took: float) -> str:
-    verdict = {True: "yes", False: "**no**", None: ""}
     lines = [
         "# Benchmarks",
         "",
         "Written by `make bench` (`python -m benchmarks.bench`): do not edit.",
         "",
+        *table(rows, took),
+        "",
+        f"A ratio is the median of {REPETITIONS} pairs that were measured in turn, with the least",
+        "and the greatest in brackets; the times are medians too. The vendor is a `Sandbox` in a",
+        "process of its own. What is measured is in `benchmarks/bench.py`, the pages in",
+        "`benchmarks/pages.py`: there a time is the mean of ten requests, or a single long one.",
+        "The workers are in `benchmarks/background.py`: there the median is that of 3 pairs.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def million_report(rows: Sequence[Row], took: float) -> str:
+    lines = [
+        MILLION_TITLE,
+        "",
+        'Written by `make bench ARGS="--only million"`. Each ratio is to the same with 10,000',
+        "groups, for a single request. A fifth are 200,000 of 1,000,000 groups. What is",
+        "measured is in `benchmarks/million.py`.",
+        "",
+        *table(rows, took),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def table(rows: Sequence[Row], took: float) -> list[str]:
+    verdict = {True: "yes", False: "**no**", None: ""}
+    return [
         f"{datetime.now(UTC):%Y-%m-%d}, {machine()}. The run took {took / 60:.1f} minutes.",
         "",
         "| what | measured | bound | reached |",
@@ -407,14 +564,17 @@ def report(rows: Sequence[Row], took: float) -> str:
             f"| {row.what} | {row.measured} | {row.bound} | {verdict[row.reached]} |"
             for row in rows
         ),
-        "",
-        f"A ratio is the median of {REPETITIONS} pairs that were measured in turn, with the least",
-        "and the greatest in brackets; the times are medians too. The vendor is a `Sandbox` in a",
-        "process of its own. What is measured is in `benchmarks/bench.py`, the pages in",
-        "`benchmarks/pages.py`: there a time is the mean of ten requests, or a single long one.",
-        "",
     ]
-    return "\n".join(lines)
+
+
+def write(text: str) -> None:
+    """Replace one part of the file, the usual one or that about a million groups."""
+    file = TOP / "BENCHMARKS.md"
+    usual, title, million = file.read_text().partition(MILLION_TITLE)
+    if text.startswith(MILLION_TITLE):
+        file.write_text(f"{usual.rstrip()}\n\n{text}")
+    else:
+        file.write_text(f"{text}\n{title}{million}" if title else text)
 
 
 def machine() -> str:
@@ -435,9 +595,9 @@ def machine() -> str:
 
 
 @contextlib.contextmanager
-def serve(latency: float) -> Iterator[str]:
+def serve(latency: float, *main_ids: int) -> Iterator[str]:
     """Start a vendor; give its base URL."""
-    command = [sys.executable, "-m", "benchmarks.vendor", str(latency)]
+    command = [sys.executable, "-m", "benchmarks.vendor", str(latency), *map(str, main_ids)]
     process = subprocess.Popen(  # noqa: S603 - our own script
         command, cwd=TOP, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
@@ -477,17 +637,20 @@ def measure(parts: Sequence[str]) -> str:
                 rows.append(row)
                 took = perf_counter() - start
                 sys.stderr.write(f"{took:4.0f} s  {row.what}: {row.measured}\n")
-        return report(rows, perf_counter() - start)
+        write_up = million_report if parts == ["million"] else report
+        return write_up(rows, perf_counter() - start)
 
 
 def give_up(number: int, _frame: object) -> None:
-    late = f"The benchmark took longer than {LONGEST_RUN} seconds."
+    late = "The benchmark took too long."
     raise SystemExit(late if number == signal.SIGALRM else "Stopped.")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bench", description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--only", nargs="+", choices=PARTS, help="print these, write no file")
+    parser.add_argument(
+        "--only", nargs="+", choices=PARTS, help="print these; write only the section of million"
+    )
     parser.add_argument("--peak", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.peak:
@@ -496,11 +659,12 @@ def main() -> None:
         return
     signal.signal(signal.SIGALRM, give_up)
     signal.signal(signal.SIGTERM, give_up)
-    signal.alarm(LONGEST_RUN)
-    text = measure(options.only or list(PARTS))
+    parts = options.only or USUAL
+    signal.alarm(LONGEST_MILLION if "million" in parts else LONGEST_RUN)
+    text = measure(parts)
     sys.stdout.write(text)
-    if not options.only:
-        (TOP / "BENCHMARKS.md").write_text(text)
+    if parts in (USUAL, ["million"]):
+        write(text)
 
 
 if __name__ == "__main__":

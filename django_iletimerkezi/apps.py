@@ -1,8 +1,9 @@
 from django.apps import AppConfig
-from django.core.checks import register
+from django.core.checks import Tags, register
 from django.utils.translation import gettext_lazy as _
 
-from .checks import TAG, check_settings
+from . import clock  # noqa: F401 - must be imported before a test freezes the time
+from .checks import TAG, check_settings, check_tables
 
 
 class IletimerkeziConfig(AppConfig):
@@ -12,3 +13,4 @@ class IletimerkeziConfig(AppConfig):
 
     def ready(self) -> None:
         register(check_settings, TAG)
+        register(check_tables, TAG, Tags.database)

@@ -1,35 +1,38 @@
-"""The app's settings and their defaults, read from the project at each access."""
+"""The app's settings and their defaults, read from the project's settings at each access."""
 
 from __future__ import annotations
 
-import hashlib
 import hmac
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, cast
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
+from django.utils.module_loading import import_string
 from django.utils.translation import gettext as _
 
 from .api.base_url import base_url_flaw
 
-# Never bind an unvalidated credential to a local variable: Django's error page prints the local
-# variables of every frame.
+if TYPE_CHECKING:
+    from .api import IletimerkeziClient
 
+# Never bind an unvalidated credential to a local variable, because Django's error page prints the
+# local variables of every frame.
 
 _BASE_URL = "https://api.iletimerkezi.com/v1/"
 
 
 class Settings:
-    """The app's settings; a property raises ImproperlyConfigured if its setting is invalid."""
+    """The app's settings. A property raises ImproperlyConfigured if its setting is invalid."""
 
     @property
     def api_key(self) -> str:
-        """The API key from the vendor's panel; empty if not set or None."""
+        """The API key from the vendor's panel. Empty if not set or None."""
         return _credential("ILETIMERKEZI_API_KEY")
 
     @property
     def api_hash(self) -> str:
-        """The hash from the vendor's panel, to be sent as it is; empty if not set or None.
+        """The hash from the vendor's panel, sent unchanged. Empty if not set or None.
 
         Source: the vendor's authentication page.
         """
@@ -37,7 +40,7 @@ class Settings:
 
     @property
     def api_secret(self) -> str:
-        """The secret key of older accounts, from which the hash is derived; empty if not set."""
+        """The secret key of older accounts, from which the hash is derived. Empty if not set."""
         return _credential("ILETIMERKEZI_API_SECRET")
 
     @property
@@ -46,14 +49,13 @@ class Settings:
 
         The default is the address on the vendor's page for get-group.
         """
-        flaw = base_url_flaw(_text("ILETIMERKEZI_BASE_URL", _BASE_URL))
-        if flaw:
+        if flaw := base_url_flaw(_text("ILETIMERKEZI_BASE_URL", _BASE_URL)):
             raise ImproperlyConfigured(f"ILETIMERKEZI_BASE_URL {flaw}.")
         return _text("ILETIMERKEZI_BASE_URL", _BASE_URL)
 
     @property
     def timeout(self) -> float:
-        """Seconds for one whole request, the answer's body included: above 0, at most 3600."""
+        """Seconds for a whole request, including the answer's body. Above 0, at most 3600."""
         seconds = getattr(settings, "ILETIMERKEZI_TIMEOUT", 30)
         if isinstance(seconds, bool) or not isinstance(seconds, int | float):
             raise _wrong("ILETIMERKEZI_TIMEOUT", _("a number of seconds"), seconds)
@@ -65,17 +67,54 @@ class Settings:
 
     @property
     def retries(self) -> int:
-        """Retries after a temporary failure of a request: 0 to 100."""
+        """Number of retries after a temporary error, from 0 to 100."""
         return _whole_number("ILETIMERKEZI_RETRIES", 2, range(101))
 
     @property
     def max_connections(self) -> int:
-        """How many connections to the vendor one client keeps: 1 to 100."""
+        """Number of connections to the vendor per client, from 1 to 100."""
         return _whole_number("ILETIMERKEZI_MAX_CONNECTIONS", 4, range(1, 101))
 
     @property
+    def keep_fetches_days(self) -> int | None:
+        """Days after which ``manage.py prune_fetches`` deletes a fetch; None keeps all."""
+        name = "ILETIMERKEZI_KEEP_FETCHES_DAYS"
+        if getattr(settings, name, 90) is None:
+            return None
+        return _whole_number(name, 90, range(1, 36_501))  # A century.
+
+    @property
+    def task_seconds(self) -> int:
+        """Seconds that a background task works on a fetch before it queues itself again."""
+        return _whole_number("ILETIMERKEZI_TASK_SECONDS", 120, range(1, 86_401))  # A day.
+
+    @property
+    def task_backend(self) -> str:
+        """The alias in ``TASKS`` of the backend that runs fetches in the background."""
+        return _text("ILETIMERKEZI_TASK_BACKEND", "default")
+
+    @property
+    def task_queue(self) -> str:
+        """The queue for fetches in the background."""
+        return _text("ILETIMERKEZI_TASK_QUEUE", "default")
+
+    @property
+    def enqueue(self) -> Callable[[int], object] | None:
+        """The host's function that queues a fetch by its id. None to use Django's tasks."""
+        if getattr(settings, "ILETIMERKEZI_ENQUEUE", None) is None:
+            return None
+        path = _text("ILETIMERKEZI_ENQUEUE", "")
+        try:
+            found = import_string(path)
+        except Exception as error:  # noqa: BLE001 - the host's module may raise anything
+            raise ImproperlyConfigured(f"ILETIMERKEZI_ENQUEUE: {error}.") from None
+        if not callable(found):
+            raise ImproperlyConfigured(_("ILETIMERKEZI_ENQUEUE: %s is not a function.") % path)
+        return cast("Callable[[int], object]", found)
+
+    @property
     def has_credentials(self) -> bool:
-        """Whether there is a key, and a hash or the secret to derive it from."""
+        """Whether a key is set, and a hash or a secret to derive the hash from."""
         return bool(self.api_key and (self.api_hash or self.api_secret))
 
     @property
@@ -85,21 +124,39 @@ class Settings:
 
     @property
     def effective_hash(self) -> str:
-        """The hash to send. If only the secret is set, derived as in roadrunner/iletimerkezi-php:
-        lower-case hexadecimal HMAC-SHA256 of the key, keyed with the secret. The vendor's page for
-        get-group says only that the hash is made from key and secret.
+        """The hash to send.
+
+        If only the secret is set, the hash is the HMAC-SHA256 of the key with this secret, in
+        lower-case hexadecimal digits. Source: roadrunner/iletimerkezi-php, because the vendor's
+        page for get-group says only that the hash is made from key and secret.
         """
         if not self.has_credentials:
             raise ImproperlyConfigured(missing_credentials())
         if self.is_contradictory:
             raise ImproperlyConfigured(contradictory_credentials())
-        return (
-            self.api_hash
-            or hmac.new(_bytes(self.api_secret), _bytes(self.api_key), hashlib.sha256).hexdigest()
-        )
+        derived = hmac.digest(_bytes(self.api_secret), _bytes(self.api_key), "sha256")
+        return self.api_hash or derived.hex()
 
 
 conf = Settings()
+
+
+def get_client() -> IletimerkeziClient:
+    """Return a client with the current settings. The caller must close the client.
+
+    Raises ImproperlyConfigured if settings are missing, invalid or contradictory.
+    """
+    # Not at the top, because requests is slow to import, and the admin and the commands import
+    # this module at startup.
+    from .api import Credentials, IletimerkeziClient  # noqa: PLC0415 - see above
+
+    return IletimerkeziClient(
+        Credentials(conf.api_key, conf.effective_hash),
+        base_url=conf.base_url,
+        timeout=conf.timeout,
+        retries=conf.retries,
+        max_connections=conf.max_connections,
+    )
 
 
 def missing_credentials() -> str:
@@ -110,11 +167,11 @@ def missing_credentials() -> str:
 
 
 def contradictory_credentials() -> str:
-    return _("ILETIMERKEZI_API_HASH and ILETIMERKEZI_API_SECRET are both set: keep one of them.")
+    return _("ILETIMERKEZI_API_HASH and ILETIMERKEZI_API_SECRET are both set: keep only one.")
 
 
 def _credential(name: str) -> str:
-    """Return a credential; empty if unset or None, as from ``os.environ.get``."""
+    """Return a credential. Empty if the setting is missing or None, as from ``os.environ.get``."""
     if getattr(settings, name, None) is None:
         return ""
     if _text(name, "") != _text(name, "").strip():
@@ -147,6 +204,6 @@ def _whole_number(name: str, default: int, allowed: range) -> int:
 
 def _wrong(name: str, wanted: str, value: Any) -> ImproperlyConfigured:
     return ImproperlyConfigured(
-        _("%(name)s must be %(wanted)s, not of type %(type)s.")
+        _("%(name)s must be %(wanted)s, but is of type %(type)s.")
         % {"name": name, "wanted": wanted, "type": type(value).__name__}
     )

@@ -1,14 +1,14 @@
-"""How groups are shown to people, in the admin and by the commands: pure."""
+"""Formats names for the admin and the commands. Pure functions."""
 
 from __future__ import annotations
 
 import unicodedata
 
 LABEL_LENGTH = 80
-"""Characters of a name on a page or in a message: as many as fit on a line."""
+"""Most characters of a name on a page or in a message, so that it fits on a line."""
 
 WHOLE_TREE = 200
-"""Largest tree that is shown whole, in groups: people scroll through as many lines."""
+"""Most groups in a tree that is shown as a whole. People still scroll through 200 lines."""
 
 _UNSEEN = {"Mn", "Me", "Cf"}
 """Unicode categories of combining marks and format characters."""
@@ -18,7 +18,7 @@ _JOINERS = "\u200c\u200d"
 
 
 def visible(text: str) -> str:
-    """Escape control and other invisible characters."""
+    """Escape control characters and other invisible characters."""
     return "".join(
         character
         if character.isprintable() or character in _JOINERS
@@ -28,12 +28,8 @@ def visible(text: str) -> str:
 
 
 def label(name: str, length: int = LABEL_LENGTH) -> str:
-    """Return a short, printable form of a name; empty if nothing would be visible."""
+    """Return a short, printable form of a name. Empty if nothing would be visible."""
     text = visible(name.strip()[: length + 1])
-    if not any(map(_can_be_seen, text)):
+    if all(sign in _BLANKS or unicodedata.category(sign) in _UNSEEN for sign in text):
         return ""
     return text if len(text) <= length else text[: length - 1] + "…"
-
-
-def _can_be_seen(character: str) -> bool:
-    return character not in _BLANKS and unicodedata.category(character) not in _UNSEEN

@@ -1,35 +1,42 @@
 """Checks everything that a fetch needs, step by step.
 
-One request covers most checks: its error names the step that failed, so the earlier steps
-succeeded.
+One request covers most checks. If the request fails, the error names the failed step. All earlier
+steps succeeded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal, get_args
+from functools import partial
+from typing import TYPE_CHECKING, Literal, get_args
 from urllib.parse import urlsplit
 
 from django import db
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
-from .checks import check_settings
+from .checks import check_settings, check_tables
+from .clock import monotonic
 from .conf import conf
 from .exceptions import ApiError, GroupNotFound, IletimerkeziError, MethodNotFound, Step
 from .messages import describe_clock, describe_refusal
-from .models import Group, MirrorLock
+from .mirror.repair import count_wrong_keys, count_wrong_sums
+from .models import Change, Fetch, Group, MirrorLock
 from .services import get_client
+
+if TYPE_CHECKING:
+    from .api import IletimerkeziClient
 
 Verdict = Literal["ok", "failed", "not tried"]
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The ``name`` and the ``verdict`` of one check, and the reason in ``text``.
+    """The result of one check. ``text`` gives the reason and never contains a credential.
 
-    The text of a failed check ends with the next step. It never holds a credential.
+    The text of a failed check ends with what to do next, if that is known.
     """
 
     name: str
@@ -37,11 +44,12 @@ class Finding:
     text: str = ""
 
 
-def examine(group_id: int) -> Iterator[Finding]:
-    """Yield a finding for each check, asking the vendor for one group. Writes nothing.
+def examine(group_id: int | None = None) -> Iterator[Finding]:
+    """Run all checks and yield a finding for each check. Writes nothing.
 
-    All attempts of the request together take at most ``ILETIMERKEZI_TIMEOUT`` seconds, not counting
-    the system's resolver.
+    With an id, one check requests that group. Without an id, it requests the main groups, or a
+    single group if the API has no get-groups. All requests and retries together take at most
+    ``ILETIMERKEZI_TIMEOUT`` seconds, not counting the DNS lookup of the system.
     """
     flaws = [f"{flaw.msg} {flaw.hint}" for flaw in check_settings()]
     yield from (Finding(_("settings"), "failed", flaw) for flaw in flaws)
@@ -50,7 +58,32 @@ def examine(group_id: int) -> Iterator[Finding]:
     else:
         yield Finding(_("settings"), "ok")
         yield from _examine_request(group_id)
-    yield _examine_tables()
+    yield from _examine_database()
+
+
+def repair() -> Iterator[Finding]:
+    """Recompute the mirror's computed columns. Sends no request to the vendor."""
+    yield from _examine_database(repairs=True)
+
+
+def _examine_database(*, repairs: bool = False) -> Iterator[Finding]:
+    tables = _finding(_("tables of the mirror"), _examine_tables)
+    yield tables
+    checks = {_("sort and search keys"): _examine_keys, _("totals"): _examine_sums}
+    for name, check in checks.items():
+        if tables.verdict == "failed":
+            yield Finding(name, "not tried")
+        else:
+            yield _finding(name, partial(check, repairs=repairs))
+
+
+def _finding(name: str, examine_database: Callable[[], tuple[Verdict, str]]) -> Finding:
+    try:
+        return Finding(name, *examine_database())
+    except db.Error as error:
+        return Finding(name, "failed", describe_refusal(error))
+    except ImproperlyConfigured:
+        return Finding(name, "failed", _("No database is configured: check DATABASES."))
 
 
 def _name(step: Step) -> str:
@@ -64,60 +97,106 @@ def _name(step: Step) -> str:
     return names[step]
 
 
-def _examine_request(group_id: int) -> Iterator[Finding]:
-    failure, is_known = None, True
+def _examine_request(group_id: int | None) -> Iterator[Finding]:
     with get_client() as client:
         uses_proxy = client.uses_proxy
-        try:
-            client.ask(group_id, within=conf.timeout)
-        except GroupNotFound:  # So key and hash are right.
-            is_known = False
-        except IletimerkeziError as error:
-            failure = error
-    has_failed = False
-    for step in get_args(Step):
-        if failure and step == failure.step:
-            has_failed = True
-            yield Finding(_failed_name(failure), "failed", str(failure))
-        elif has_failed:
-            yield Finding(_name(step), "not tried")
-        else:
-            yield _passed(step, uses_proxy=uses_proxy, is_known=is_known)
+        *refusals, failure = _ask(client, group_id)
+    is_unknown = isinstance(failure, GroupNotFound)
+    if is_unknown:  # A 463 proves that the key and the hash are valid.
+        failure = None
+    steps = get_args(Step)
+    passed = steps.index(failure.step) if failure else len(steps)
+    for step in steps[:passed]:
+        # Without an id, the user did not ask about a particular group.
+        yield _passed(step, uses_proxy=uses_proxy, is_unknown=is_unknown and bool(group_id))
+    if failure:
+        yield Finding(_failed_name(failure), "failed", str(failure))
+    yield from (Finding(_name(step), "not tried") for step in steps[passed + 1 :])
+    if refusals and not failure:
+        text = _(
+            "The vendor has not enabled get-groups for this account. ILETIMERKEZI_BASE_URL is "
+            "right, because get-group works. Ask your customer representative to enable get-groups."
+        )
+        yield Finding("get-groups", "failed", text)
     if client.clock_ahead is not None:
         flaw = describe_clock(client.clock_ahead)
         yield Finding(_("clock"), "failed" if flaw else "ok", flaw)
 
 
+def _ask(client: IletimerkeziClient, group_id: int | None) -> list[IletimerkeziError | None]:
+    """Return an error or None per request. If the API has no get-groups, tries get-group too."""
+    end = monotonic() + conf.timeout
+    # Group 1 need not exist, because a 463 also proves that the key and the hash are valid.
+    ask = partial(client.ask_group, group_id or 1)
+    requests: list[Callable[..., object]] = [ask] if group_id else [client.ask_groups, ask]
+    refusals: list[IletimerkeziError | None] = []
+    for request in requests:
+        try:
+            request(within=end - monotonic())
+        except MethodNotFound as error:
+            refusals.append(error)
+        except IletimerkeziError as error:
+            return [*refusals, error]
+        else:
+            return [*refusals, None]
+    return refusals
+
+
 def _failed_name(failure: IletimerkeziError) -> str:
-    """Name the failed step: “answer” if the answer says nothing about key and hash."""
+    """Return the failed step's name, or “answer” if the key and the hash may be valid."""
     is_judged = isinstance(failure, ApiError) and not isinstance(failure, MethodNotFound)
     return _("answer") if failure.step == "answer" and not is_judged else _name(failure.step)
 
 
-def _passed(step: Step, *, uses_proxy: bool, is_known: bool) -> Finding:
+def _passed(step: Step, *, uses_proxy: bool, is_unknown: bool) -> Finding:
     url = urlsplit(conf.base_url)
     if step == "name" and uses_proxy:
-        return Finding(_name(step), "not tried", _("the proxy resolves it"))
+        return Finding(_name(step), "not tried", _("resolved by the proxy"))
     if step == "tls" and url.scheme == "http":
         return Finding(_name(step), "not tried", _("not used on this machine"))
     texts = {
         "environment": _("with a proxy") if uses_proxy else _("no proxy"),
         "name": url.hostname or "",
         "connection": url.netloc,
-        "answer": "" if is_known else _("accepted (this group does not exist, which is fine)"),
+        "answer": _("accepted (this group does not exist, which is fine)") if is_unknown else "",
     }
     return Finding(_name(step), "ok", texts.get(step, ""))
 
 
-def _examine_tables() -> Finding:
-    name = _("tables of the mirror")
-    try:
-        using = db.router.db_for_write(Group)
-        # All columns, so that a missing migration is noticed.
-        Group.objects.using(using).order_by().first()
-        MirrorLock.objects.using(using).order_by().first()
-    except db.Error as error:
-        return Finding(name, "failed", describe_refusal(error))
-    except ImproperlyConfigured:
-        return Finding(name, "failed", _("No database: check DATABASES in the settings."))
-    return Finding(name, "ok")
+def _examine_tables() -> tuple[Verdict, str]:
+    using = db.router.db_for_write(Group)
+    # Read all columns, so that a missing migration raises an error.
+    for rows in (Group.objects, MirrorLock.objects, Fetch.objects, Change.objects):
+        rows.using(using).order_by().first()
+    flaws = check_tables([using])
+    return "failed" if flaws else "ok", " ".join(f"{flaw.msg} {flaw.hint}" for flaw in flaws)
+
+
+def _examine_keys(*, repairs: bool) -> tuple[Verdict, str]:
+    wrong = count_wrong_keys(repair=repairs)
+    flaw = ngettext(
+        "%s group has keys that do not match its name.",
+        "%s groups have keys that do not match their names.",
+        wrong,
+    )
+    return _judge(wrong, flaw, repairs=repairs)
+
+
+def _examine_sums(*, repairs: bool) -> tuple[Verdict, str]:
+    wrong = count_wrong_sums(repair=repairs)
+    flaw = ngettext(
+        "%s group has wrong totals.",
+        "%s groups have wrong totals.",
+        wrong,
+    )
+    return _judge(wrong, flaw, repairs=repairs)
+
+
+def _judge(wrong: int, flaw: str, *, repairs: bool) -> tuple[Verdict, str]:
+    """Return the verdict and the text. A repair has already corrected the wrong groups."""
+    if repairs:
+        return "ok", ngettext("%s group repaired", "%s groups repaired", wrong) % wrong
+    if not wrong:
+        return "ok", ""
+    advice = _("Run “manage.py iletimerkezi_doctor --repair”.")
+    return "failed", f"{flaw % wrong} {advice}"

@@ -1,7 +1,7 @@
-"""What can go wrong between this app and the vendor.
+"""Exceptions for failed requests to the vendor.
 
-Invalid settings raise Django's ``ImproperlyConfigured`` instead. No exception here holds a
-request, a response or a credential, and each can be pickled.
+Invalid settings raise Django's ``ImproperlyConfigured`` instead. These exceptions contain no
+request, no response and no credentials, and they can be pickled.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import types
 from collections.abc import Mapping
 from datetime import datetime
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
@@ -21,35 +21,38 @@ Step = Literal["environment", "name", "connection", "tls", "answer"]
 """The steps of a request, in order."""
 
 PATIENCE = 120
-"""Seconds to wait for a vendor that asks us to come back later: most such pauses are shorter, and
-nobody watches a command for longer."""
+"""Longest pause in seconds that we accept from the vendor. Most pauses are shorter, and people do
+not wait longer for a command."""
 
 
 class IletimerkeziError(Exception):
-    """Anything that went wrong between this app and the vendor.
+    """Base class of all errors in requests to the vendor.
 
     ``asked_at`` is when the request was sent (aware, UTC). ``step`` is the step that failed.
-    ``is_fatal`` means that a request for any other group would fail as well, ``is_throttled``
-    that the vendor asked us to come back later. If the error ended a recursive fetch,
-    ``failures`` has the earlier errors of single groups, by id.
+    ``is_fatal`` means that a request for any other group would fail too. ``is_throttled`` means
+    that the vendor asked us to retry later. If the error ended a recursive fetch, ``failures`` maps
+    group ids to the earlier errors of single groups. The error of a group is a ``django.db.Error``
+    if the database cannot store its name. ``fetch`` is the ``Fetch`` that the error
+    ended.
     """
 
     asked_at: datetime | None = None
     step: Step = "answer"
     is_fatal = False
     is_throttled = False
-    failures: Mapping[int, IletimerkeziError] = types.MappingProxyType({})
+    failures: Mapping[int, Exception] = types.MappingProxyType({})
+    fetch: Any = None
 
 
 class ApiError(IletimerkeziError):
-    """The vendor answered with an error: an int ``code`` and the vendor's own ``message``.
+    """The vendor answered with an error. It has an int ``code`` and the vendor's ``message``.
 
-    Branch on ``code``: the vendor promises stable codes, but not stable messages. Source: its
-    error-code page. The codes of the subclasses come from its page for get-group.
+    Branch on ``code``, because the vendor promises stable codes, but not stable messages. Source:
+    the vendor's error-code page. The codes of the subclasses are from its page for get-group.
     """
 
     advice: str | _StrPromise = gettext_lazy(
-        "Look the code up in the vendor's documentation, or contact its support."
+        "Look up the code in the vendor's documentation, or contact the vendor's support."
     )
 
     def __init__(self, code: int, message: str) -> None:
@@ -69,40 +72,44 @@ class BadRequest(ApiError):
     """400: the vendor could not read the request. Source: the vendor's page for get-group."""
 
     advice = gettext_lazy(
-        "The vendor could not read the request: its API may have changed. "
+        "The vendor could not read the request: the API may have changed. "
         "Look for a newer release of django-iletimerkezi."
     )
 
 
 class AuthenticationFailed(ApiError):
-    """401: the key or the hash is wrong, or the account does not admit this machine.
+    """401: the key or the hash is wrong, or the account does not allow this machine or method.
 
-    By far the most common cause is that “Allow API access” is off in the panel. Source: the
-    vendor's other public pages.
+    By far the most common cause is that “Allow API access” is off in the panel. Sources: the
+    vendor's page for get-group (phone book methods), and other public pages of the vendor.
     """
 
     is_fatal = True
     advice = gettext_lazy(
-        "Check the API key, the hash, whether the account allows only a fixed IP address other "
-        "than this machine's, and whether “Allow API access” is on in the vendor's panel "
-        "(Settings, Security, Access Permissions)."
+        "Check the API key and the hash. In the vendor's panel (Settings, Security, Access "
+        "Permissions), “Allow API access” must be on. If a fixed IP address is set there, it must "
+        "be the address of this machine. Ask your customer representative whether the phone book "
+        "methods are enabled for the account."
     )
 
 
 class MethodNotFound(ApiError):
-    """404: the API has no such method. It does not mean that a group is unknown.
+    """404: the API has no such method, or the method is not enabled for this account.
 
-    Source: the vendor's page for get-group.
+    The group may still exist. Source: the vendor's page for get-group.
     """
 
     is_fatal = True
-    advice = gettext_lazy("The API has no such method: check ILETIMERKEZI_BASE_URL.")
+    advice = gettext_lazy(
+        "The API has no such method: check ILETIMERKEZI_BASE_URL. If other methods work, ask your "
+        "customer representative to enable the phone book methods for the account."
+    )
 
 
 class GroupNotFound(ApiError):
     """463 or 462: the account has no group with this id.
 
-    Source: for 463 the vendor's page for get-group, for 462 its error-code page.
+    Sources: the vendor's page for get-group (463) and its error-code page (462).
     """
 
     advice = gettext_lazy("The account has no group with this id: look it up in the panel.")
@@ -111,9 +118,10 @@ class GroupNotFound(ApiError):
 class ServiceUnavailable(IletimerkeziError):
     """The vendor could not be reached, did not answer in time, or answered 429 or 5xx.
 
-    ``code`` is the vendor's, or None. ``retry_after`` is how many seconds the vendor asked us to
-    wait, or None. ``temporary`` means that the same request may succeed within ``PATIENCE``. The
-    vendor documents only 503; the other codes are common answers of servers and proxies.
+    ``code`` is the code of the answer, or None. ``retry_after`` is how many seconds the vendor
+    asked us to wait, or None. ``temporary`` means that the same request may succeed within
+    ``PATIENCE`` seconds. The vendor documents only 503. The other codes are common answers of
+    servers and proxies.
     """
 
     def __init__(
@@ -138,8 +146,7 @@ class ServiceUnavailable(IletimerkeziError):
         return self._may_pass and not self._is_far
 
     @property
-    def is_fatal(self) -> bool:  # type: ignore[override]  # computed here
-        """Whether a request for any other group would fail as well."""
+    def is_fatal(self) -> bool:  # type: ignore[override]  # a property here
         return self._is_fatal or (self._may_pass and self._is_far)
 
     @property
@@ -147,8 +154,7 @@ class ServiceUnavailable(IletimerkeziError):
         return (self.retry_after or 0) > PATIENCE
 
     @property
-    def is_throttled(self) -> bool:  # type: ignore[override]  # computed here
-        """Whether the vendor asked us to come back later."""
+    def is_throttled(self) -> bool:  # type: ignore[override]  # a property here
         return self.temporary and (self.code == 429 or self.retry_after is not None)
 
     def __str__(self) -> str:
@@ -163,11 +169,32 @@ class ServiceUnavailable(IletimerkeziError):
 
 
 class UnexpectedResponse(IletimerkeziError):
-    """An invalid answer. The message names the field and the path to it.
+    """The vendor's answer is invalid.
 
-    Source: none, the vendor documents no invalid answers. An answer is valid if it has the form
-    on the vendor's page for get-group, or a variant that PHP writes.
+    The message says what is wrong, and names the invalid field if there is one. Valid answers look
+    as on the vendor's pages for get-group and get-groups. Numbers may be strings, and lists may be
+    objects with indices as keys. The vendor does not document invalid answers.
     """
+
+
+class FetchPaused(IletimerkeziError):
+    """The fetch has stored its answers, and can be continued. Until then, it has ``state``."""
+
+    is_fatal = True
+
+    def __init__(self, state: str = "queued") -> None:
+        super().__init__(state)
+        self.state = state
+
+    def __str__(self) -> str:
+        return _("The fetch is not finished. What it has fetched so far is stored.")
+
+
+class FetchTakenOver(IletimerkeziError):
+    """The fetch was cancelled, or another process continues it. Nothing more was stored."""
+
+    def __str__(self) -> str:
+        return _("Stopped: the fetch was cancelled, or another process continues it.")
 
 
 _BY_CODE: dict[int, type[ApiError]] = {
@@ -181,10 +208,7 @@ _TEMPORARY = {429, 502, 503, 504}
 
 
 def error_for(code: int, message: str) -> IletimerkeziError:
-    """Return the exception for an error ``code``, from the answer's body or the HTTP status.
-
-    ``message`` is the vendor's own, and may be empty.
-    """
+    """Return the exception for a code from the body or from the HTTP status of an answer."""
     if code == 429 or 500 <= code < 600:
         text = _(
             "iletimerkezi is not available: it answered %(code)s (%(message)s). "

@@ -1,20 +1,29 @@
-"""Group ids as people, URLs and the vendor write them: pure."""
+"""Parses group ids from people, URLs and the vendor. Pure functions."""
+
+from typing import Any
 
 MAX_ID = 2**63 - 1
-"""The largest id that a big integer of a database holds."""
+"""The largest id that fits into a big integer column."""
+
+
+def check_id(number: Any) -> None:
+    """Raise ValueError unless ``number`` is a valid group id."""
+    is_number = isinstance(number, int) and not isinstance(number, bool)
+    if not is_number or not 1 <= number <= MAX_ID:
+        raise ValueError(f"a group id is a whole number from 1 to {MAX_ID}")
 
 
 def parse_id(text: str) -> int | None:
-    """Parse a group id from a person or a URL; None if it is invalid."""
+    """Parse a group id from a person or a URL. Returns None if it is invalid."""
     number = parse_number(text)
     return number if number and number <= MAX_ID else None
 
 
 def parse_number(text: str) -> int | None:
-    """Parse ASCII digits; None for any other text."""
+    """Parse ASCII digits. Returns None for any other text."""
     return parse_digits(text.lstrip("0") or "0") if text.isascii() and text.isdigit() else None
 
 
 def parse_digits(digits: str) -> int:
-    """Parse a number. Python refuses thousands of digits, and 40 are already out of range."""
+    """Parse at most 40 digits. Longer numbers are out of range too, and int may reject them."""
     return int(digits[:40])

@@ -1,25 +1,28 @@
-"""The outcome of a fetch in words, for the command and the admin, in the active language."""
+"""Messages about fetches for the commands and the admin, in the active language."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import timedelta
 
 from django import db
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from .display import label, visible
+from .ids import parse_id
 from .mirror.store import CLOCK_SKEW
-from .services import FetchResult
+from .models import Change, Fetch, Group, GroupQuerySet
+from .services import FetchResult, GroupResult, PhoneBookResult, Progress
 
-# Messages of SQLite, PostgreSQL and MariaDB, in this order. No exception type is specific enough.
+# Texts of SQLite, PostgreSQL and MariaDB, in this order. No exception type is specific enough.
 _NOT_MIGRATED = re.compile(
     r"no such table|no such column|has no column"
     r"|(?:relation|column) .*does not exist"
     r"|doesn't exist|Unknown column"
 )
-# The numbers are errors of MariaDB's client. PostgreSQL's connection errors say “connect”.
+# The numbers are error codes of MariaDB's client. PostgreSQL's connection errors contain “connect”.
 _NOT_CONNECTED = re.compile(
     r"unable to open database"
     r"|connect"
@@ -27,20 +30,21 @@ _NOT_CONNECTED = re.compile(
     re.IGNORECASE,
 )
 
+# The first message is from MariaDB and MySQL, the second from PostgreSQL.
+_UNSTORABLE = re.compile(r"Incorrect string value|has no equivalent in encoding")
+
+
+TABLES = [model._meta.db_table for model in (Group, Fetch, Change)]
+"""The tables with names and messages."""
+
 
 def describe_results(results: Sequence[FetchResult]) -> str:
-    """Sum up some fetches in one line."""
-    group = results[0].group
-    what = (
-        _("Fetched “%(group)s” (id %(id)s)") % {"group": group, "id": group.pk}
-        if len(results) == 1
-        else _("Fetched %s contact groups") % len(results)
-    )
+    """Summarize some fetches in one line."""
     return _(
         "%(what)s: %(created)s created, %(changed)s changed, %(unchanged)s unchanged, "
         "%(missing)s missing."
     ) % {
-        "what": what,
+        "what": _describe_target(results),
         "created": sum(result.created for result in results),
         "changed": sum(result.changed for result in results),
         "unchanged": sum(result.unchanged for result in results),
@@ -48,8 +52,86 @@ def describe_results(results: Sequence[FetchResult]) -> str:
     }
 
 
+def _describe_target(results: Sequence[FetchResult]) -> str:
+    match results:
+        case [PhoneBookResult(main_groups=number)]:
+            text = ngettext(
+                "Fetched the phone book with %s main group",
+                "Fetched the phone book with %s main groups",
+                number,
+            )
+            return text % number
+        case [GroupResult(group=group)]:
+            return _("Fetched “%(group)s” (id %(id)s)") % {"group": group, "id": group.pk}
+    return _("Fetched %s contact groups") % len(results)
+
+
+def describe_fetch(fetch: Fetch) -> str:
+    """Name a fetch by its id and what it fetches."""
+    return _("Fetch %(id)s (%(what)s)") % {"id": fetch.pk, "what": fetch}
+
+
+def describe_change(change: Change, groups: Mapping[int, Group]) -> str:
+    """Describe a change in one line. ``groups`` has the groups of ``mentioned_groups``."""
+    kind, before, after = change.get_kind_display(), change.before or "", change.after or ""
+    group = f"{groups.get(change.group_id, '')} (id {change.group_id})".lstrip()
+    match change.kind:
+        case Change.Kind.RENAMED:
+            names = " → ".join(distinct_labels(before, after))
+            return f"{kind}: {names} (id {change.group_id})"
+        case Change.Kind.RECOUNTED:
+            return f"{kind}: {group}: {before} → {after}"
+        case Change.Kind.MOVED:
+            places = (describe_place(parent_id, groups) for parent_id in (before, after))
+            return f"{kind}: {group}: {' → '.join(places)}"
+        case _:
+            return f"{kind}: {group}"
+
+
+def distinct_labels(before: str, after: str) -> tuple[str, str]:
+    """Return two names as short printable lines, in full if the short forms would be equal."""
+    short = label(before), label(after)
+    if short[0] != short[1] or before == after:
+        return short
+    return f"“{visible(before)}”", f"“{visible(after)}”"
+
+
+def describe_place(parent_id: str, groups: Mapping[int, Group]) -> str:
+    """Return the name of a parent, its id if it is not in ``groups``, or “top level” for none."""
+    return str(groups.get(parse_id(parent_id) or 0, parent_id)) if parent_id else _("top level")
+
+
+def mentioned_groups(changes: Collection[Change], groups: GroupQuerySet) -> dict[int, Group]:
+    """Return the changed groups and their old and new parents, by id, if they have a row."""
+    ids = {change.group_id for change in changes}
+    for change in changes:
+        if change.kind == Change.Kind.MOVED:
+            ids |= {parse_id(text or "") or 0 for text in (change.before, change.after)}
+    return groups.only("name").in_bulk(list(ids))
+
+
+def describe_other_account() -> str:
+    """Warn in one line that the key may belong to another account."""
+    return _(
+        "None of the main groups from the vendor was in the mirror. Do the key and the hash belong "
+        "to another account? The mirrored groups are now checked one by one."
+    )
+
+
+def describe_warnings(result: FetchResult) -> list[str]:
+    """Return one line for each warning about a successful fetch."""
+    aliases = [describe_alias(*ids) for ids in result.aliases.items()]
+    return [*aliases, *filter(None, [describe_clock(result.clock_ahead)])]
+
+
+def describe_problems(progress: Progress) -> list[str]:
+    """Return one line for each failed group, and one line if answers were lost."""
+    failures = [describe_failure(pk, error) for pk, error in progress.failures.items()]
+    return [*failures, *([describe_loss(progress.unstored)] if progress.unstored else [])]
+
+
 def describe_alias(asked_for: int, returned: int) -> str:
-    """Say in one line that the vendor returned a different group than requested."""
+    """Warn in one line that the vendor returned a different group than requested."""
     return _("Asked for group %(asked)s, but the vendor returned group %(returned)s.") % {
         "asked": asked_for,
         "returned": returned,
@@ -57,7 +139,7 @@ def describe_alias(asked_for: int, returned: int) -> str:
 
 
 def describe_clock(ahead: timedelta | None) -> str:
-    """Say in one line that this machine's clock is wrong; empty if it is right or unknown."""
+    """Warn in one line that this machine's clock is wrong. Empty if it is right or unknown."""
     if ahead is None or abs(ahead) <= CLOCK_SKEW:
         return ""
     minutes = round(abs(ahead) / timedelta(minutes=1))
@@ -70,25 +152,35 @@ def describe_clock(ahead: timedelta | None) -> str:
 
 
 def describe_failure(group_id: int, error: Exception) -> str:
-    """Say in one line why a group could not be fetched. Holds no credential."""
-    reason = describe_refusal(error) if isinstance(error, db.Error) else str(error)
-    return _("Group %(id)s: %(error)s") % {"id": group_id, "error": reason}
+    """Explain in one line why a group could not be fetched. Contains no credential."""
+    return _("Group %(id)s: %(error)s") % {"id": group_id, "error": describe_error(error)}
+
+
+def describe_error(error: Exception) -> str:
+    """Explain in one line why a fetch failed. Contains no credential."""
+    return describe_refusal(error) if isinstance(error, db.Error) else str(error)
 
 
 def describe_loss(unstored: int) -> str:
-    """Say in one line that answers were lost."""
-    return (
-        ngettext(
-            "%s answer could not be stored: fetch again.",
-            "%s answers could not be stored: fetch again.",
-            unstored,
-        )
-        % unstored
+    """Report in one line that answers were lost."""
+    text = ngettext(
+        "%s answer could not be stored: fetch again.",
+        "%s answers could not be stored: fetch again.",
+        unstored,
     )
+    return text % unstored
+
+
+def describe_unlogged(group_id: int, error: db.Error) -> str:
+    """Report in one line that the admin log has no entry for a fetch."""
+    return _("Group %(id)s was fetched, but the admin log entry could not be saved. %(error)s") % {
+        "id": group_id,
+        "error": describe_refusal(error),
+    }
 
 
 def describe_refusal(error: db.Error) -> str:
-    """Describe a database error in one line, with the next step if one is known."""
+    """Describe a database error in one line, with what to do next if that is known."""
     reason = str(error).partition("\n")[0][:300].rstrip(".")
     text = _("Database error: %s.") % reason
     return f"{text} {_next_step(error)}".rstrip()
@@ -101,4 +193,14 @@ def _next_step(error: db.Error) -> str:
     could_be_connection = isinstance(error, db.OperationalError | db.InterfaceError)
     if could_be_connection and _NOT_CONNECTED.search(str(error)):
         return _("Check DATABASES, and that the server is running.")
+    if _UNSTORABLE.search(str(error)):
+        return advise_charset(db.router.db_for_write(Group))
     return ""
+
+
+def advise_charset(using: str) -> str:
+    """Explain how to give a database a character set that can store every name."""
+    if db.connections[using].vendor == "mysql":
+        statements = (f"ALTER TABLE {table} CONVERT TO CHARACTER SET utf8mb4;" for table in TABLES)
+        return _("Run this in the database, then fetch again: %s") % " ".join(statements)
+    return _("Move the tables to a database with the encoding UTF8, then fetch again.")

@@ -1,6 +1,7 @@
-"""The vendor's API on loopback, for demos and for the tests of host projects.
+"""A simulation of the vendor's API on loopback, for demos and for tests of host projects.
 
-Standard library only. ``Sandbox`` behaves as the vendor's page for get-group says::
+It uses only the standard library. ``Sandbox`` behaves as documented on the vendor's pages for
+get-group and get-groups::
 
     with Sandbox(tree=[{"id": 7, "name": "Müşteriler", "count": 3}]) as sandbox:
         with override_settings(**sandbox.settings):
@@ -15,16 +16,16 @@ import json
 import os
 import socket
 import sys
-import threading
 import time
 from collections.abc import Iterable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self, cast
+from threading import Thread
+from typing import Any, Self
 
 from .ids import parse_number
 
 GroupDict = Mapping[str, Any]
-"""A group in the vendor's format: ``id``, ``name``, ``count`` and maybe ``children``."""
+"""A group in the vendor's format: ``id``, ``name``, ``count`` and optionally ``children``."""
 
 DOCUMENTED_SAMPLE: GroupDict = {
     "id": 97101,
@@ -32,7 +33,7 @@ DOCUMENTED_SAMPLE: GroupDict = {
     "count": 1,
     "children": [{"id": 97489, "name": "Test 2", "count": 2}],
 }
-"""The group in the vendor's documentation, which is returned there for group 5."""
+"""The sample group on the vendor's page for get-group. A request for group 5 returns it."""
 
 MESSAGES = {
     200: "İşlem başarılı",
@@ -41,10 +42,24 @@ MESSAGES = {
     404: "API istek yapılan yönteme sahip değil",
     463: "Böyle bir grup bulunamadı.",
 }
-"""The vendor's message for each code that its page documents."""
+"""The vendor's message for each code on its pages for get-group and get-groups."""
 
 
-_OUTLINE = """
+def _read_outline(outline: str) -> GroupDict:
+    """Parse an outline into a tree. Each line contains an id, a number of contacts and a name."""
+    path: list[dict[str, Any]] = []
+    for line in outline.strip().splitlines():
+        depth = (len(line) - len(line.lstrip())) // 2
+        group_id, count, name = line.split(maxsplit=2)
+        group = {"id": int(group_id), "name": name, "count": int(count)}
+        del path[depth:]
+        if path:
+            path[-1].setdefault("children", []).append(group)
+        path.append(group)
+    return path[0]
+
+
+PHONE_BOOK = _read_outline("""
 1000 0 Rehber
   1100 12 Müşteriler
     1110 480 İstanbul
@@ -77,40 +92,25 @@ _OUTLINE = """
   1400 320 Öğrenciler
     1410 1250 Mezunlar
   1500 6 Kara liste
-"""
-
-
-def _read_outline(outline: str) -> GroupDict:
-    """Return the tree of an outline whose lines are id, number of contacts and name."""
-    path: list[dict[str, Any]] = []
-    for line in outline.strip().splitlines():
-        depth = (len(line) - len(line.lstrip())) // 2
-        group_id, count, name = line.split(maxsplit=2)
-        group = {"id": int(group_id), "name": name, "count": int(count)}
-        del path[depth:]
-        if path:
-            path[-1].setdefault("children", []).append(group)
-        path.append(group)
-    return path[0]
-
-
-PHONE_BOOK = _read_outline(_OUTLINE)
-"""A made-up phone book of thirty-two groups, three levels below its root."""
+""")
+"""A fictional phone book with 32 groups. The tree has three levels below its root."""
 
 
 class Sandbox:
-    """Serves the vendor's API on a free port of 127.0.0.1; a context manager.
+    """Simulates the vendor's API on a free port of 127.0.0.1. Use it as a context manager.
 
-    It follows the vendor's page for get-group: 404 for any other address, 400 for a request
-    that cannot be read, 401 for other credentials, and 463 for a group that it does not have.
+    It follows the vendor's pages for get-group and get-groups. It answers 404 for any other path,
+    400 for an unreadable request, 401 for wrong credentials, and 463 for an unknown group.
 
-    ``tree`` are the groups to serve, each with its subgroups inside it; an answer contains
-    one group and its direct subgroups, like the vendor's. ``aliases`` maps a requested id
-    to the id of the returned group; ``latency`` is the number of seconds before each answer.
-    ``headers`` are added to each answer. Without tree and aliases it serves
-    ``DOCUMENTED_SAMPLE``, also when asked for 5, and ``PHONE_BOOK``. ``asked`` lists the ids of
-    the requests that were well-formed and had the right credentials, in order. ``asked`` and
-    ``serve`` raise RuntimeError in a forked process, because the server runs in its parent.
+    ``tree`` contains the main groups, each with its subgroups inside it. Like the vendor, the
+    sandbox returns one group or all main groups, each with its direct subgroups. ``aliases`` maps a
+    requested id to the id of the returned group. ``latency`` is the delay before each answer, in
+    seconds. ``headers`` are added to each answer. Without ``tree`` and ``aliases``, the sandbox
+    serves ``PHONE_BOOK`` and ``DOCUMENTED_SAMPLE``, and returns the sample for id 5 too.
+
+    ``asked`` lists the ids of valid get-group requests, in order. ``listings`` counts valid
+    get-groups requests. ``asked``, ``listings`` and ``serve`` raise RuntimeError in a forked
+    process, because the server runs in the parent process.
     """
 
     def __init__(
@@ -119,7 +119,7 @@ class Sandbox:
         *,
         aliases: Mapping[int, int] | None = None,
         key: str = "sandbox-key",
-        hash: str = "sandbox-hash",  # noqa: A002 - the vendor's word
+        hash: str = "sandbox-hash",  # noqa: A002 - the vendor's term
         latency: float = 0,
     ) -> None:
         if tree is None:
@@ -131,22 +131,23 @@ class Sandbox:
         self.headers: dict[str, str] = {}
         self._pid = os.getpid()
         self._asked: list[int] = []
+        self._listings = 0
         self._aliases = dict(aliases or {})
-        self._groups: dict[int, GroupDict] = {}
         self.serve(tree)
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.sandbox = self
-        self._thread = threading.Thread(
-            # The default interval of half a second would delay each ``stop`` in a test suite.
-            target=self._server.serve_forever,
-            args=(0.02,),
-            daemon=True,
-        )
+        # Poll often, because the default interval of half a second would delay each ``stop``.
+        self._thread = Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
 
     @property
     def asked(self) -> list[int]:
         self._require_own_process()
         return self._asked
+
+    @property
+    def listings(self) -> int:
+        self._require_own_process()
+        return self._listings
 
     def _require_own_process(self) -> None:
         if os.getpid() != self._pid:
@@ -156,23 +157,23 @@ class Sandbox:
             )
 
     def serve(self, tree: Iterable[GroupDict]) -> None:
-        """Serve another tree from now on."""
+        """Replace the served tree."""
         self._require_own_process()
-        groups: dict[int, GroupDict] = {}
-        waiting = list(tree)
-        for group in waiting:
-            groups[group["id"]] = _without_grandchildren(group)
-            waiting += group.get("children") or ()
-        self._groups = groups
+        groups = list(tree)
+        main_ids = [group["id"] for group in groups]
+        for group in groups:
+            groups += group.get("children") or ()
+        self._groups = {group["id"]: _without_grandchildren(group) for group in groups}
+        self._main_ids = main_ids
 
     @property
     def url(self) -> str:
-        """The base URL, for ``ILETIMERKEZI_BASE_URL``."""
+        """The base URL for the setting ``ILETIMERKEZI_BASE_URL``."""
         return f"http://127.0.0.1:{self._server.server_port}/v1/"
 
     @property
     def settings(self) -> dict[str, str]:
-        """The settings with which a project reaches this server, for ``override_settings``."""
+        """Settings for ``override_settings`` that make a project use this server."""
         return {
             "ILETIMERKEZI_BASE_URL": self.url,
             "ILETIMERKEZI_API_KEY": self.key,
@@ -180,12 +181,12 @@ class Sandbox:
         }
 
     def start(self) -> Self:
-        """Serve in a daemon thread until ``stop`` or the end of the process."""
+        """Start a daemon thread that serves until ``stop`` or the end of the process."""
         self._thread.start()
         return self
 
     def stop(self) -> None:
-        """Close the port and all connections."""
+        """Stop the server, and close its port and all connections."""
         if self._thread.is_alive():
             self._server.shutdown()
             self._thread.join()
@@ -197,27 +198,35 @@ class Sandbox:
     def __exit__(self, *exc_info: object) -> None:
         self.stop()
 
-    def answer(self, path: str, body: bytes) -> tuple[int, GroupDict | None]:
-        """Return the code for a request and, if that is 200, the group."""
-        if path.partition("?")[0].rstrip("/") != "/v1/get-group/json":
-            return 404, None
+    def answer(self, path: str, body: bytes) -> tuple[int, dict[str, Any]]:
+        """Answer a request. Returns the status code and the other fields of the answer."""
+        method = path.partition("?")[0].rstrip("/")
+        if method not in {"/v1/get-group/json", "/v1/get-groups/json"}:
+            return 404, {}
         try:
             request = json.loads(body)["request"]
             given = request["authentication"]
             if (given["key"], given["hash"]) != (self.key, self.hash):
-                return 401, None
+                return 401, {}
+            if method == "/v1/get-groups/json":
+                self._listings += 1
+                return 200, {"groups": self.find_all()}
             given_id = request["group"]["id"]
         except (ValueError, TypeError, LookupError, RecursionError):
-            return 400, None
+            return 400, {}
         group_id = parse_number(given_id) if isinstance(given_id, str) else given_id
         if not isinstance(group_id, int) or isinstance(group_id, bool):
-            return 400, None
+            return 400, {}
         self._asked.append(group_id)
         group = self.find(group_id)
-        return (200, group) if group else (463, None)
+        return (200, {"group": group}) if group else (463, {})
+
+    def find_all(self) -> list[GroupDict]:
+        """Return the main groups in the order of the tree."""
+        return [self._groups[group_id] for group_id in self._main_ids]
 
     def find(self, group_id: int) -> GroupDict | None:
-        """Return the group to serve for an id; None means 463."""
+        """Return the group for a requested id, or None if the answer must be 463."""
         return self._groups.get(self._aliases.get(group_id, group_id))
 
 
@@ -240,7 +249,7 @@ class _Server(ThreadingHTTPServer):
         super().shutdown_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exc_info()[1], OSError):  # Ignore clients that hang up.
+        if not isinstance(sys.exc_info()[1], OSError):  # Ignore closed connections.
             super().handle_error(request, client_address)
 
     def server_close(self) -> None:
@@ -251,6 +260,7 @@ class _Server(ThreadingHTTPServer):
 
 
 class _Handler(BaseHTTPRequestHandler):
+    server: _Server
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
     wbufsize = -1
@@ -258,33 +268,28 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self._read_body()
         if body is not None:
-            sandbox = cast("_Server", self.server).sandbox
-            time.sleep(sandbox.latency)
-            self._respond(*sandbox.answer(self.path, body))
+            time.sleep(self.server.sandbox.latency)
+            self._respond(*self.server.sandbox.answer(self.path, body))
 
     def do_GET(self) -> None:
         if self._read_body() is not None:
-            self._respond(404, None)
+            self._respond(404, {})
 
     def _read_body(self) -> bytes | None:
-        length = self.headers.get("Content-Length", "0")
-        is_chunked = "Transfer-Encoding" in self.headers
-        if length.isascii() and length.isdigit() and not is_chunked:
-            return self.rfile.read(int(length))
+        length = parse_number(self.headers.get("Content-Length", "0"))
+        if length is not None and "Transfer-Encoding" not in self.headers:
+            return self.rfile.read(length)
         self.close_connection = True
-        self._respond(400, None)
+        self._respond(400, {})
         return None
 
-    def _respond(self, code: int, group: GroupDict | None) -> None:
-        status = {"code": code, "message": MESSAGES.get(code, "")}
-        response: dict[str, Any] = {"status": status}
-        if group:
-            response["group"] = group
+    def _respond(self, code: int, fields: Mapping[str, Any]) -> None:
+        response = {"status": {"code": code, "message": MESSAGES.get(code, "")}, **fields}
         content = json.dumps({"response": response}, ensure_ascii=False).encode()
         self.send_response(code, "OK" if code == 200 else "Error")
         self.send_header("Content-Type", "application/json; charset=utf-8")
         self.send_header("Content-Length", str(len(content)))
-        for name, value in cast("_Server", self.server).sandbox.headers.items():
+        for name, value in self.server.sandbox.headers.items():
             self.send_header(name, value)
         if self.close_connection:
             self.send_header("Connection", "close")
@@ -292,7 +297,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, *args: object) -> None:
-        """Keep quiet."""
+        """Suppress the log of requests."""
 
 
 def _without_grandchildren(group: GroupDict) -> GroupDict:

@@ -1,4 +1,4 @@
-"""Starts threads, or says why the system allows no more."""
+"""Starts threads, and raises an error if the system allows no more."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def start_thread(work: Callable[[], object]) -> threading.Thread:
         thread.start()
     except RuntimeError:
         text = _(
-            "The system allows no more threads: lower ILETIMERKEZI_MAX_CONNECTIONS, or raise the "
-            "limit of threads or processes."
+            "The system does not allow more threads: lower ILETIMERKEZI_MAX_CONNECTIONS, or raise "
+            "the thread or process limit."
         )
         raise ServiceUnavailable(text, temporary=False, is_fatal=True, step="environment") from None
     return thread

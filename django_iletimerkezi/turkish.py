@@ -1,4 +1,4 @@
-"""Keys that sort and find names the Turkish way: pure."""
+"""Computes keys that sort and find names by Turkish rules. Pure functions."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import re
 import unicodedata
 
 SORT_KEY_LENGTH = 200
-"""Digits of a sort key: names differ within a hundred letters, and an index stays small."""
+"""Most digits in a sort key. Names differ within a hundred letters, and indexes stay small."""
 SEARCH_KEY_LENGTH = 1_000
-"""Characters of a search key: far beyond any sensible name. One character may become eighteen."""
+"""Most characters in a search key, far more than names have. One letter may expand to eighteen."""
 
 _UNSEEN = {"Mn", "Me", "Cf"}
 """Unicode categories of combining marks and format characters."""
@@ -17,12 +17,28 @@ _LETTERS = "abcçdefgğhıijklmnoöpqrsştuüvwxyz"
 _KNOWN = frozenset(_PUNCTUATION + "0123456789" + _LETTERS)
 _NUMBER = re.compile("[0-9]+")
 _TO_LOWER = str.maketrans("Iİ", "ıi")
-_TO_PLAIN = str.maketrans("ıøłđəæ’‘ʼ–—", "ioldea'''--")
-"""Letters that do not decompose, and punctuation that few keyboards have."""
+
+
+class _Plain(dict[int, str]):
+    """Keeps characters without an entry, but drops invisible characters."""
+
+    def __missing__(self, code: int) -> str:
+        sign = chr(code)
+        return "" if unicodedata.category(sign) in _UNSEEN else sign
+
+
+_TO_PLAIN = _Plain(
+    {code: chr(code) for code in range(128)}
+    # Letters that do not decompose, and punctuation that most keyboards lack.
+    | dict(zip(map(ord, "ıøłđəæ’‘ʼ–—"), "ioldea'''--", strict=True))
+)
 
 
 class _Weights(dict[int, str]):
-    """Two digits for a known character, else 9 and seven more: collations agree on digits."""
+    """Maps a known character to two digits, and any other to 9 and its code point in seven digits.
+
+    Digits, because every collation sorts them the same way.
+    """
 
     def __missing__(self, code: int) -> str:
         return f"9{code:07}"
@@ -37,7 +53,7 @@ _WEIGHTS = _Weights(
 
 
 def sort_key(name: str) -> str:
-    """Return a key that sorts names in Turkish alphabetical order, and numbers by their value."""
+    """Return a key that sorts names in Turkish alphabetical order, and numbers by value."""
     text = unicodedata.normalize("NFC", name[:SORT_KEY_LENGTH]).translate(_TO_LOWER).lower()
     if not _KNOWN.issuperset(text):
         text = "".join(sign if sign in _KNOWN else search_key(sign) for sign in text)
@@ -45,17 +61,16 @@ def sort_key(name: str) -> str:
 
 
 def _ranked(number: re.Match[str]) -> str:
-    """Put a number's length before it, so that 2 sorts before 10."""
+    """Prefix a number with its length, so that 2 sorts before 10."""
     digits = number[0].lstrip("0") or "0"
     nines, rest = divmod(len(digits), 9)
     return f"{'9' * nines}{rest}{digits}"
 
 
 def search_key(text: str) -> str:
-    """Drop case, dots and accents: İstanbul, ISTANBUL and ıstanbul get the same key."""
+    """Return a key without case, dots and accents: the same for İstanbul, ISTANBUL and ıstanbul."""
     text = text[:SEARCH_KEY_LENGTH]
     if text.isascii():
         return text.casefold()
     plain = unicodedata.normalize("NFKD", text).casefold().translate(_TO_PLAIN)
-    seen = (sign for sign in plain if unicodedata.category(sign) not in _UNSEEN)
-    return "".join(seen)[:SEARCH_KEY_LENGTH]
+    return plain[:SEARCH_KEY_LENGTH]

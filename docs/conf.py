@@ -23,9 +23,15 @@ copyright = author  # noqa: A001 - Sphinx's name
 version = release = __version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc"]
+myst_enable_extensions = ["attrs_inline"]
+locale_dirs = ["../locale"]
 html_theme = "furo"
 html_title = f"{project} {release}"
 html_show_copyright = False
+html_show_sourcelink = False
+templates_path = ["_templates"]
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 # GitHub creates the same anchors for headings.
 myst_heading_anchors = 3
 autodoc_member_order = "bysource"
@@ -33,11 +39,13 @@ python_use_unqualified_type_names = True
 
 
 def setup(app: Sphinx) -> None:
-    app.connect("source-read", link_to_other_language)
+    app.connect("source-read", add_dark_pictures)
 
 
-def link_to_other_language(_app: Sphinx, _page: str, source: list[str]) -> None:
-    """Replace the link to the index of the other language: its HTML is in another build."""
+def add_dark_pictures(_app: Sphinx, _page: str, source: list[str]) -> None:
+    """Show the dark picture instead of the light one while the page is dark."""
     source[0] = re.sub(
-        r"\[(\w+)\]\(\.\./(\w+)/index\.md\)", r'<a href="../\2/index.html">\1</a>', source[0]
+        r"(!\[[^\]]*\]\(\S+-)light\.png\)",
+        r"\1light.png){.only-light}\1dark.png){.only-dark}",
+        source[0],
     )

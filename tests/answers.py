@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 from hypothesis import strategies as st
 
-from django_iletimerkezi.api.parsing import Absence, Answer, GroupData
+from django_iletimerkezi.api.parsing import Absence, Answer, GroupData, Listing, Reply
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 IDS = range(1, 6)
-"""So few that loops and moves are the rule."""
+"""Few ids, so that most histories have loops and moves."""
 
 
 def at(minute: float) -> datetime:
@@ -30,6 +30,10 @@ def absence(minute: float, group_id: int) -> Absence:
     return Absence(group_id, at(minute))
 
 
+def listing(minute: float, *main_groups: GroupData | int) -> Listing:
+    return Listing(at(minute), group(1, *main_groups).children)
+
+
 @st.composite
 def groups(draw: st.DrawFn, depth: int, above: tuple[int, ...] = ()) -> GroupData:
     group_id = draw(st.sampled_from([pk for pk in IDS if pk not in above]))
@@ -41,12 +45,16 @@ def groups(draw: st.DrawFn, depth: int, above: tuple[int, ...] = ()) -> GroupDat
 
 
 @st.composite
-def histories(draw: st.DrawFn) -> list[Answer | Absence]:
+def histories(draw: st.DrawFn) -> list[Reply]:
     """Draw answers from about the same minutes, some of which are equal."""
-    history: list[Answer | Absence] = []
+    history: list[Reply] = []
     for minute in draw(st.lists(st.integers(1, 9), min_size=1, max_size=8)):
         if draw(st.integers(0, 5)) == 0:
             history.append(absence(minute, draw(st.sampled_from(IDS))))
+            continue
+        if draw(st.integers(0, 3)) == 0:
+            listed = draw(st.lists(groups(depth=1), max_size=4))
+            history.append(listing(minute, *listed))
             continue
         data = draw(groups(depth=draw(st.sampled_from([1, 3]))))
         asked_for = data.id if draw(st.integers(0, 5)) else draw(st.sampled_from(IDS))
@@ -55,7 +63,7 @@ def histories(draw: st.DrawFn) -> list[Answer | Absence]:
 
 
 @st.composite
-def batches(draw: st.DrawFn, history: list[Answer | Absence]) -> list[list[Answer | Absence]]:
+def batches(draw: st.DrawFn, history: list[Reply]) -> list[list[Reply]]:
     """Shuffle a history and cut it into batches."""
     shuffled = draw(st.permutations(history))
     cuts = sorted(draw(st.sets(st.integers(1, len(history)), max_size=4)) | {len(history)})

@@ -8,7 +8,7 @@ import pytest
 
 from django_iletimerkezi.api import Credentials, IletimerkeziClient
 from django_iletimerkezi.api.parsing import Answer
-from django_iletimerkezi.mirror.crawl import Crawl, Failure
+from django_iletimerkezi.mirror.crawl import Crawl, Failure, Frontier
 
 from .forest import Forest
 from .vendor import HASH, KEY
@@ -32,17 +32,24 @@ def forest(links: Any, **options: Any) -> Forest:
 
 
 def crawl(client: IletimerkeziClient, root: Answer, depth: int | None = None) -> Crawl:
-    return Crawl(client.ask, root, depth=depth, workers=client.max_connections)
+    frontier = Frontier(depth, asked=[root.asked_for])
+    frontier.add(root.group)
+    return Crawl(
+        client.ask_group,
+        frontier,
+        probe=lambda: client.ask_group(root.asked_for),
+        workers=client.max_connections,
+    )
 
 
 def crawl_all(
     client: IletimerkeziClient, *, root: int = 1, depth: int | None = None
 ) -> list[Answer | Failure]:
-    return list(crawl(client, client.ask(root), depth))
+    return list(crawl(client, client.ask_group(root), depth))
 
 
 def set_backoff(monkeypatch: pytest.MonkeyPatch, factor: float) -> None:
-    """Let the first pause between attempts take half of ``factor`` seconds, and later ones longer.
+    """Make the first pause between attempts last half of ``factor`` seconds. Later pauses double.
 
     The factor is otherwise a random number from 0.5 to 1.
     """

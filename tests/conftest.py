@@ -1,24 +1,27 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from importlib.util import find_spec
 
 import pytest
 from django.conf import settings as _settings
 
 from django_iletimerkezi.testing import Sandbox
 
+pytest_plugins = ["django_iletimerkezi.pytest_plugin", "pytester"]
+
 # Only make test-live sends requests to the vendor itself.
 collect_ignore = ["live"]
+# make test-engines runs these, with real task queues.
+collect_ignore.append("engines")
 # make test-browser runs these, with a browser and other settings.
-if _settings.SETTINGS_MODULE != "tests.browser.settings":
+if not _settings.SETTINGS_MODULE.startswith("tests.browser."):
     collect_ignore.append("browser")
+
+# Environments of tox have no mypy.
+if not find_spec("mypy"):
+    collect_ignore.append("test_types.py")
 
 
 @pytest.fixture
-def sandbox(settings: Any) -> Iterator[Sandbox]:
-    """A sandbox that the settings point to."""
-    with Sandbox() as sandbox:
-        for name, value in sandbox.settings.items():
-            setattr(settings, name, value)
-        yield sandbox
+def sandbox(iletimerkezi_sandbox: Sandbox) -> Sandbox:
+    return iletimerkezi_sandbox

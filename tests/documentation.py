@@ -1,4 +1,4 @@
-"""The samples of the documentation, and how to run them as a reader would.
+"""Finds the samples of the documentation, and runs them as a reader would.
 
 Run as a program, it reads steps as JSON from standard input, performs them in the project that the
 environment names, and prints their outcomes.
@@ -46,7 +46,7 @@ class Block:
 
     @property
     def meaning(self) -> tuple[str, str, str]:
-        """What must be equal in two blocks to run only one of them: all but the comments."""
+        """The block without its comments. Of blocks with equal meanings only one is run."""
         return self.language, self.file, _COMMENT.sub("", self.text)
 
 
@@ -102,12 +102,15 @@ def steps(block: Block) -> list[Step]:
 
 
 def is_as_shown(shown: str, output: str) -> bool:
-    """Compare line by line. A line of three dots matches any lines."""
+    """Compare line by line. A line of three dots matches any lines.
+
+    A terminal does not show the byte order mark of CSV.
+    """
     pattern = "".join(
         r"(?:.*\n)*?" if line == "..." else re.escape(line.rstrip()) + r"[ ]*\n"
         for line in shown.splitlines()
     )
-    return bool(re.fullmatch(pattern, output))
+    return bool(re.fullmatch(pattern, output.removeprefix("\ufeff")))
 
 
 def perform(step: Step, namespace: dict[str, Any]) -> Outcome:

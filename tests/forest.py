@@ -17,10 +17,11 @@ Links = Mapping[int, Iterable[int]] | Callable[[int], Iterable[int] | None]
 class Forest(Sandbox):
     """Serves the groups in ``links``: by id the ids of the subgroups, or a function that does so.
 
-    ``failing`` has error codes by id. ``throttle`` returns the seconds of a 429 for the next
-    request, 0 for none. ``before_sending`` is called with the number of each answer, from 1 on,
-    before that answer is sent. ``times`` has the times of the requests that were answered,
-    ``throttled`` those of the requests that got a 429.
+    ``main_ids`` are the groups that get-groups lists. ``failing`` has error codes by id.
+    ``throttle`` returns the seconds of a 429 for the next request, 0 for none. ``before_sending``
+    is called with the number of each answer, from 1 on, before that answer is sent. ``times`` has
+    the times of the requests that were answered, ``throttled`` those of the requests that got a
+    429.
     """
 
     def __init__(self, links: Links, **options: Any) -> None:
@@ -29,6 +30,7 @@ class Forest(Sandbox):
         self.list_of: Callable[[int], Iterable[int] | None] = (
             links if callable(links) else links.get
         )
+        self.main_ids: list[int] = []
         self.failing: dict[int, int] = {}
         self.throttle: Callable[[], float] = lambda: 0
         self.headers_of: Callable[[int], dict[str, str]] = lambda code: {}
@@ -52,7 +54,7 @@ class Forest(Sandbox):
         """Call ``act`` before one answer is sent, given by its number."""
         self.before_sending = lambda answer: act() if answer == number else None
 
-    def answer(self, path: str, body: bytes) -> tuple[int, GroupDict | None]:
+    def answer(self, path: str, body: bytes) -> tuple[int, dict[str, Any]]:
         with self._lock:
             self._now += 1
             self.most_at_once = max(self.most_at_once, self._now)
@@ -65,18 +67,18 @@ class Forest(Sandbox):
             with self._lock:
                 self._now -= 1
 
-    def _answer(self, path: str, body: bytes) -> tuple[int, GroupDict | None]:
+    def _answer(self, path: str, body: bytes) -> tuple[int, dict[str, Any]]:
         with self._lock:
             if seconds := self.throttle():
                 self.throttled.append(time.monotonic())
                 self.headers = {"Retry-After": f"{seconds:.0f}"} if seconds >= 1 else {}
-                return 429, None
-            code, group = super().answer(path, body)
+                return 429, {}
+            code, fields = super().answer(path, body)
             self.times.append(time.monotonic())
-            if code == 200 and self.asked[-1] in self.failing:
-                code, group = self.failing[self.asked[-1]], None
+            if "group" in fields and self.asked[-1] in self.failing:
+                code, fields = self.failing[self.asked[-1]], {}
             self.headers = self.headers_of(code)
-            return code, group
+            return code, fields
 
     def find(self, group_id: int) -> GroupDict | None:
         group_id = self._aliases.get(group_id, group_id)
@@ -84,6 +86,9 @@ class Forest(Sandbox):
         if children is None:
             return None
         return describe(group_id) | {"children": [describe(child) for child in children]}
+
+    def find_all(self) -> list[GroupDict]:
+        return [group for group_id in self.main_ids if (group := self.find(group_id))]
 
 
 def describe(group_id: int) -> dict[str, Any]:

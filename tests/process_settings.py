@@ -18,7 +18,9 @@ ILETIMERKEZI_MAX_CONNECTIONS = 4
 # Longer than any test, so that a process that waits for an answer cannot end by itself.
 ILETIMERKEZI_TIMEOUT = 600
 
-# A process that a shell starts in the background inherits that SIGINT is ignored.
+DATABASES["default"].update(_env.json("DATABASE_OPTIONS", default={}))  # noqa: F405 - as above
+
+# A process that a shell starts in the background ignores SIGINT.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
@@ -27,11 +29,11 @@ class SmallBatches(AppConfig):
 
     def ready(self) -> None:
         # Not at the top: models cannot be imported while the settings are read.
-        from django_iletimerkezi import services  # noqa: PLC0415 - see above
+        from django_iletimerkezi.mirror import recorder  # noqa: PLC0415 - see above
 
-        services.BATCH_GROUPS = _env.int("BATCH_GROUPS")
+        recorder.BATCH_GROUPS = _env.int("BATCH_GROUPS")
 
 
-# No more than the command needs, so that processes start sooner.
+# Only the apps that the command needs, so that processes start faster.
 INSTALLED_APPS = ["django_iletimerkezi", "tests.process_settings.SmallBatches"]
 ROOT_URLCONF = ""

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+import sys
 from datetime import timedelta
 
 import pytest
 from django.utils import timezone, translation
 from pytest_django import DjangoAssertNumQueries
 
+from django_iletimerkezi import finding
 from django_iletimerkezi.admin import html, tree
 from django_iletimerkezi.admin.tree import Node
 from django_iletimerkezi.models import Group
@@ -16,14 +18,14 @@ pytestmark = pytest.mark.django_db
 
 
 def nodes(*ids: int) -> list[Node]:
-    groups = Group.objects.order_by(*tree.ORDER)
+    groups = Group.objects.order_by(*finding.ORDER)
     return tree.nodes(groups.filter(pk__in=ids) if ids else groups, groups)
 
 
 # Order
 
 
-def test_nodes_stand_below_their_parents_in_turkish_order() -> None:
+def test_nodes_are_listed_below_their_parents_in_turkish_order() -> None:
     plant(
         {1: None, 2: 1, 3: 1, 4: 1, 5: 3, 6: None},
         {1: "Rehber", 2: "İzmir", 3: "Iğdır", 4: "Çorum", 5: "Tuzluca", 6: "Bayiler"},
@@ -36,7 +38,7 @@ def test_siblings_with_equal_names_are_sorted_by_id() -> None:
     assert drawn(nodes()) == ["1", "2", "3"]
 
 
-def test_a_node_without_its_parent_stands_at_the_top() -> None:
+def test_a_node_without_its_parent_is_listed_at_the_top() -> None:
     plant({1: None, 2: 1, 3: 2, 4: 3})
     assert drawn(tree.arrange(nodes(1, 3, 4))) == ["1+", "3-", ".4"]
 
@@ -98,7 +100,7 @@ def test_a_long_next_level_is_loaded_only_below_a_single_parent() -> None:
     assert drawn(arranged)[-2:] == [".109", ".more 1 100"]
 
 
-def test_a_group_with_several_pages_of_subgroups_has_no_link_to_more() -> None:
+def test_a_paged_group_has_no_link_to_more_subgroups() -> None:
     plant({1: None} | dict.fromkeys(range(2, 200), 1))
     assert len(tree.arrange([*nodes(1), *next_level(1)], paged=1)) == 101
 
@@ -128,14 +130,14 @@ def test_subgroups_of_several_groups_take_two_queries(
         assert subgroups(2, 1) == ["3", "5", "7", "4", "6", "8"]
 
 
-def test_parents_that_exceed_the_size_of_an_answer_are_left_out() -> None:
+def test_subgroups_of_later_parents_are_left_out_at_the_row_limit() -> None:
     plant(dict.fromkeys(range(1, 9)) | {pk: pk % 8 + 1 for pk in range(9, 9 + 8 * 99)})
     loaded = Group.objects.filter(pk__in=subgroups(*range(1, 9))).values_list("parent")
     assert len(loaded) == 2 * 99
     assert len(set(loaded)) == 2
 
 
-def test_a_group_with_hundreds_of_subgroups_does_not_crowd_out_others() -> None:
+def test_a_group_with_hundreds_of_subgroups_does_not_displace_other_groups() -> None:
     plant(dict.fromkeys((1, 2, 3)) | {4: 1, 5: 3} | dict.fromkeys(range(10, 900), 2))
     loaded = subgroups(1, 2, 3)
     assert {"4", "5", "10", "109", "more 2 100"} <= set(loaded)
@@ -162,7 +164,7 @@ def test_an_empty_result_has_no_nodes() -> None:
         ({1: None}, [], [1, 77], [1]),
     ],
 )
-def test_groups_that_are_listed_below_other_selected_groups_are_left_out(
+def test_selected_groups_below_other_selected_groups_are_omitted(
     links: dict[int, int | None],
     missing: list[int],
     ids: list[int],
@@ -175,27 +177,62 @@ def test_groups_that_are_listed_below_other_selected_groups_are_left_out(
         assert tree.uppermost(Group.objects.all(), ids) == kept
 
 
+def test_shared_ancestors_of_selected_groups_are_visited_once(
+    django_assert_num_queries: DjangoAssertNumQueries,
+) -> None:
+    plant({pk: pk - 1 or None for pk in range(1, 301)} | dict.fromkeys(range(301, 501), 300))
+    ids = list(range(301, 501))
+    calls = 0
+
+    def count(_frame: object, event: str, _argument: object) -> None:
+        nonlocal calls
+        calls += event == "call"
+
+    with django_assert_num_queries(1) as queries:
+        sys.setprofile(count)
+        try:
+            kept = tree.uppermost(Group.objects.all(), ids)
+        finally:
+            sys.setprofile(None)
+    assert kept == ids
+    # 500 groups, not 200 paths of 300 groups.
+    assert calls < 500 * 30
+    assert "search_key" not in queries[0]["sql"]
+
+
+def test_only_names_that_the_path_shows_are_loaded(
+    django_assert_num_queries: DjangoAssertNumQueries,
+) -> None:
+    plant_tree(300, 1)
+    with django_assert_num_queries(2) as queries:
+        (path,) = finding.read_paths([300], Group.objects.all()).values()
+    assert [part.text for part in path[:2]] == ["g000001", "…"]
+    assert path[-1].group.name == "g000299"
+    links, names = (query["sql"] for query in queries)
+    assert "search_key" not in links
+    assert names.count(", ") < 30
+
+
 # Texts
 
 
-def test_paths_of_all_nodes_take_one_query(
+def test_paths_of_several_groups_take_two_queries(
     django_assert_num_queries: DjangoAssertNumQueries,
 ) -> None:
     plant_tree(9, 1)
-    found = nodes(1, 3, 9)
-    with django_assert_num_queries(1):
-        tree.add_paths(found, Group.objects.all())
-    assert [[(part.group.pk, part.text) for part in node.path] for node in found] == [
+    with django_assert_num_queries(2):
+        paths = finding.read_paths([1, 3, 9], Group.objects.all())
+    assert [[(part.group.pk, part.text) for part in paths[pk]] for pk in (1, 3, 9)] == [
         [],
         [(1, "g000001"), (2, "g000002")],
         [(1, "g000001"), (4, "…"), *((pk, f"g{pk:06}") for pk in range(5, 9))],
     ]
 
 
-def test_a_path_of_six_parts_is_kept_and_a_longer_path_is_shortened_to_six() -> None:
+def test_a_path_of_more_than_six_groups_is_shortened_to_six() -> None:
     path = [Group(pk=pk) for pk in range(1, 21)]
     shortened = {
-        length: [(part.group.pk, part.text) for part in tree.shortened(path[:length])]
+        length: [(part.group.pk, part.text) for part in finding.shortened(path[:length])]
         for length in (6, 7, 20)
     }
     assert shortened == {
@@ -209,7 +246,7 @@ def test_a_path_of_six_parts_is_kept_and_a_longer_path_is_shortened_to_six() -> 
     ("name", "shown"), [("x" * 40, "x" * 40), ("x" * 41, "x" * 39 + "…"), ("\t", "7")]
 )
 def test_a_name_in_a_path_has_at_most_forty_characters(name: str, shown: str) -> None:
-    assert tree.part(Group(pk=7, name=name)).text == shown
+    assert finding.part(Group(pk=7, name=name)).text == shown
 
 
 @pytest.mark.parametrize(
@@ -222,10 +259,10 @@ def test_a_name_in_a_path_has_at_most_forty_characters(name: str, shown: str) ->
         (40 * 86400, "1 month ago", "1 ay önce"),
     ],
 )
-def test_times_are_shown_as_how_long_ago(seconds: int, english: str, turkish: str) -> None:
+def test_times_are_shown_as_ages(seconds: int, english: str, turkish: str) -> None:
     moment = timezone.now() - timedelta(seconds=seconds)
     shown = []
     for language in ("en", "tr"):
         with translation.override(language):
-            shown.append(html._ago(moment).replace("\xa0", " "))
+            shown.append(html.ago(moment).replace("\xa0", " "))
     assert shown == [english, turkish]

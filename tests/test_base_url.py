@@ -114,5 +114,5 @@ def test_urls_with_more_than_host_and_path_are_refused(url: str) -> None:
 @pytest.mark.parametrize(
     "url", ["\x00https://a.example/", "https://a\x1b.example/", "https://a\u202e/"]
 )
-def test_control_characters_are_refused(url: str) -> None:
+def test_control_characters_in_a_base_url_are_refused(url: str) -> None:
     assert base_url_flaw(url) == NOT_PLAIN

@@ -15,7 +15,7 @@ from django.views.debug import ExceptionReporter
 
 from django_iletimerkezi.conf import conf
 
-# Far from all lines of the tracebacks, because the error page prints source lines too.
+# Far from the lines in tracebacks, because the error page also prints source lines.
 CREDENTIAL = "t0p-s3cret"
 WRONG_CREDENTIALS = [CREDENTIAL.encode(), {"value": CREDENTIAL}]
 
@@ -77,19 +77,19 @@ def test_lazy_credentials_become_strings() -> None:
     [
         ("API_KEY", " 12345678", "starts or ends with whitespace."),
         ("API_HASH", "12345678\n", "starts or ends with whitespace."),
-        ("API_KEY", 12345678, "must be a string, not of type int."),
-        ("API_HASH", b"12345678", "must be a string, not of type bytes."),
-        ("API_SECRET", ["12345678"], "must be a string, not of type list."),
-        ("BASE_URL", None, "must be a string, not of type NoneType."),
-        ("TIMEOUT", "12345678", "must be a number of seconds, not of type str."),
-        ("TIMEOUT", None, "must be a number of seconds, not of type NoneType."),
-        ("TIMEOUT", True, "must be a number of seconds, not of type bool."),
-        ("TIMEOUT", Decimal(12345678), "must be a number of seconds, not of type Decimal."),
-        ("RETRIES", "12345678", "must be a whole number, not of type str."),
-        ("RETRIES", 12345678.0, "must be a whole number, not of type float."),
-        ("RETRIES", False, "must be a whole number, not of type bool."),
-        ("MAX_CONNECTIONS", "12345678", "must be a whole number, not of type str."),
-        ("MAX_CONNECTIONS", True, "must be a whole number, not of type bool."),
+        ("API_KEY", 12345678, "must be a string, but is of type int."),
+        ("API_HASH", b"12345678", "must be a string, but is of type bytes."),
+        ("API_SECRET", ["12345678"], "must be a string, but is of type list."),
+        ("BASE_URL", None, "must be a string, but is of type NoneType."),
+        ("TIMEOUT", "12345678", "must be a number of seconds, but is of type str."),
+        ("TIMEOUT", None, "must be a number of seconds, but is of type NoneType."),
+        ("TIMEOUT", True, "must be a number of seconds, but is of type bool."),
+        ("TIMEOUT", Decimal(12345678), "must be a number of seconds, but is of type Decimal."),
+        ("RETRIES", "12345678", "must be a whole number, but is of type str."),
+        ("RETRIES", 12345678.0, "must be a whole number, but is of type float."),
+        ("RETRIES", False, "must be a whole number, but is of type bool."),
+        ("MAX_CONNECTIONS", "12345678", "must be a whole number, but is of type str."),
+        ("MAX_CONNECTIONS", True, "must be a whole number, but is of type bool."),
     ],
 )
 def test_a_wrong_type_is_refused_without_showing_the_value(
@@ -205,7 +205,7 @@ def test_the_error_page_shows_no_credential_of_a_wrong_type(
     given = {"API_KEY": "a", "API_HASH": "b", "API_SECRET": "c"} | {name: value}
     with override_settings(**{f"ILETIMERKEZI_{name}": value for name, value in given.items()}):
         page = error_page(attribute if attribute != "itself" else name.lower())
-    assert f"ILETIMERKEZI_{name} must be a string, not of type" in page
+    assert f"ILETIMERKEZI_{name} must be a string, but is of type" in page
     assert CREDENTIAL not in page
 
 

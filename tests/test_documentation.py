@@ -32,6 +32,7 @@ RUN = {"python", "pycon", "console"}
 NOT_RUN = {
     "": "a drawing",
     "ini": "read by other programs; a block that starts with # .env is written to that file",
+    "py": "needs a theme; tests/browser/urls.py does the same",
     "text": "a crontab, or requests and answers",
     "{eval-rst}": "for Sphinx, by make docs",
     "{include}": "for Sphinx, by make docs",
@@ -42,6 +43,13 @@ COMMANDS_NOT_RUN = {
     "python -m pip install --upgrade django-iletimerkezi": "needs a package index",
     "python -m pip install django-environ": "needs a package index",
     "python -m pip install pytest-django": "needs a package index",
+    "python -m pip install django-tasks-db": "needs a package index",
+    "python -m pip install django-tasks-rq": "needs a package index",
+    "python -m pip install celery": "needs a package index",
+    "python manage.py db_worker": "run by make test-engines",
+    "python manage.py rqworker --job-class django_tasks_rq.Job": "run by make test-engines",
+    "python -m celery -A mysite worker": "run by make test-engines",
+    "python -m celery -A mysite beat": "run by make test-engines",
     "python manage.py createsuperuser": "asks for a password",
     "python manage.py runserver": "runs forever",
     (
@@ -49,7 +57,6 @@ COMMANDS_NOT_RUN = {
         "-n what_it_does"
     ): "writes a file into the package",
 }
-EXAMPLE = re.compile(r"(?:DJANGO_LANGUAGE_CODE=(\w+) )?make run")
 
 # The reader of a README sets everything but the sandbox's address.
 SETTINGS_BEFORE_README = """
@@ -112,9 +119,9 @@ def run_process(folder: Path, *arguments: str, given: str = "", **environment: s
             "PYTHONPATH": str(ROOT),
             "PYTHONIOENCODING": "utf-8",
             "PYTHONDONTWRITEBYTECODE": "1",
-            # The other plugins of our own tests only slow down those of a reader.
+            # Our other pytest plugins would only slow down a reader's tests.
             "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1",
-            "PYTEST_PLUGINS": "pytest_django.plugin",
+            "PYTEST_PLUGINS": "pytest_django.plugin,django_iletimerkezi.pytest_plugin",
             "COLUMNS": "80",
         }
         | environment,
@@ -144,7 +151,7 @@ class Project:
         self.environment = environment
 
     def run(self, waiting: list[Step]) -> None:
-        """Perform steps one after the other, in a new process."""
+        """Perform steps in order, in a new process."""
         output = run_process(
             self.folder,
             "-m",
@@ -199,9 +206,7 @@ class Reader:
     def follow_step(self, step: Step) -> None:
         if step.kind == "command" and step.text in COMMANDS_NOT_RUN:
             return
-        if step.kind == "command" and (example := EXAMPLE.fullmatch(step.text)):
-            self.run_example(step, example[1] or "en")
-        elif self.project is None:
+        if self.project is None:
             check(step, perform(step, self.namespace))
         elif step.kind == "command" and step.text.startswith("cd "):
             self.project.folder /= step.text.removeprefix("cd ")
@@ -216,17 +221,6 @@ class Reader:
         if self.project and self.waiting:
             self.project.run(self.waiting)
             self.waiting.clear()
-
-    def run_example(self, step: Step, code: str) -> None:
-        """Run the only command of "make run" that prints anything."""
-        database = shutil.copy(self.migrated_project() / "db.sqlite3", self.folder)
-        output = run_process(
-            ROOT / "example_project",
-            *("-u", "manage.py", "fetch_group", "5"),
-            DATABASE_URL=f"sqlite:///{database}",
-            DJANGO_LANGUAGE_CODE=code,
-        )
-        check(step, Outcome(0, output))
 
 
 @pytest.fixture(scope="session")
@@ -249,7 +243,7 @@ def migrated_project(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], P
     [path for path in PAGES if samples(path) and not is_copy(path)],
     ids=lambda path: path.relative_to(ROOT).as_posix(),
 )
-def test_samples_print_the_output_that_the_page_shows(
+def test_samples_print_the_documented_output(
     path: Path,
     tmp_path: Path,
     sandbox: Sandbox,
@@ -261,12 +255,12 @@ def test_samples_print_the_output_that_the_page_shows(
         Reader(path, tmp_path, sandbox, migrated_project).follow()
 
 
-def test_each_block_is_run_or_excluded_by_its_language() -> None:
+def test_each_code_block_is_run_or_excluded_by_its_language() -> None:
     for block in (block for found in BLOCKS.values() for block in found):
         assert block.language in RUN | NOT_RUN.keys(), f"{block}: {block.language!r}"
 
 
-def test_each_exclusion_applies_to_a_block_or_command() -> None:
+def test_each_excluded_language_or_command_occurs_in_the_documentation() -> None:
     found = [block for page in BLOCKS.values() for block in page]
     assert NOT_RUN.keys() <= {block.language for block in found}
     consoles = [block for block in found if block.language == "console"]
@@ -285,6 +279,7 @@ def test_each_exclusion_applies_to_a_block_or_command() -> None:
         ("a\n...\nc\n", "a\nb\n", False),
         ("...\n", "", True),
         ("a...\n", "abc\n", False),
+        ("a\n", "\ufeffa\n", True),
     ],
 )
 def test_only_a_line_of_three_dots_matches_other_lines(
@@ -299,6 +294,10 @@ def test_links_to_files_lead_to_existing_files(path: Path) -> None:
         assert "://" in target or (path.parent / target).exists(), target
 
 
+def test_both_pages_about_workers_have_the_recipes_that_are_tested() -> None:
+    assert is_copy(TURKISH / "how-to/background.md")
+
+
 def outline(path: Path) -> list[str]:
     """Return the levels of a page's headings."""
     text = path.read_text(encoding="utf-8")
@@ -306,10 +305,29 @@ def outline(path: Path) -> list[str]:
     return re.findall(r"^#+(?= )", prose, re.MULTILINE)
 
 
-def test_both_languages_have_the_same_pages_with_the_same_heading_levels() -> None:
+def test_english_and_turkish_pages_have_the_same_heading_levels() -> None:
     english, turkish = (
         {path.relative_to(folder): outline(path) for path in folder.rglob("*.md")}
         for folder in (ENGLISH, TURKISH)
     )
     assert english == turkish
     assert outline(ROOT / "README.md") == outline(ROOT / "README.tr.md")
+
+
+@pytest.mark.parametrize("folder", [ENGLISH, TURKISH])
+def test_the_comparison_shows_the_figures_of_the_benchmarks(folder: Path) -> None:
+    report = (ROOT / "BENCHMARKS.md").read_text(encoding="utf-8")
+    page = (folder / "explanation/why-not.md").read_text(encoding="utf-8")
+    # Turkish has a decimal comma, and names the rows first.
+    page = re.sub(r"(\d),(\d)", r"\1.\2", page)
+    page = re.sub(r"(\d+) satır, (\d+) ms", r"\2 ms for \1 rows", page)
+    loops = re.findall(r"\| 200 groups, .*: ([\d.]+) s against ([\d.]+) s", report)
+    seconds = [float(each) for loop in loops for each in loop]
+    assert [*map(float, re.findall(r"([\d.]+) s\b", page))] == pytest.approx(seconds, rel=0.05)
+    times = r"(\d+ ms for \d+ rows)"
+    ours, theirs = zip(
+        *re.findall(f"django-treebeard .*: {times} against {times}", report), strict=True
+    )
+    assert re.findall(times, page) == [*ours, *theirs]
+    statements = re.findall(r"SQL statements for 3,000 groups, the first time \| (\d+)", report)
+    assert re.findall(r"(\d+) SQL", page) == statements

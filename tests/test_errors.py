@@ -1,4 +1,4 @@
-"""What errors of requests become."""
+"""How errors of requests become exceptions of this package."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ def test_a_timeout_is_not_fatal() -> None:
 
 
 @pytest.mark.parametrize("step", ["connection", "tls", "answer"])
-def test_a_broken_connection_is_reported_for_the_step_it_had_reached(step: Step) -> None:
+def test_a_broken_connection_is_reported_with_the_last_reached_step(step: Step) -> None:
     error = explain(requests.ConnectionError(ConnectionResetError()), HOST, 30, step)
     assert error.step == step
 
 
-def test_errors_that_wrap_each_other_are_explained_once() -> None:
+def test_nested_errors_are_explained_once() -> None:
     one, other = OSError(), ConnectionError()
     one.__context__, other.__context__ = other, one
     assert str(explain(other, HOST, 30, "answer")).startswith(f"The connection to {HOST} broke (")

@@ -41,9 +41,12 @@ def database(migrated: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(migrated, tmp_path))
 
 
-def test_the_sandbox_answers_without_credentials(database: Path) -> None:
+def test_the_example_project_uses_the_sandbox_without_credentials(database: Path) -> None:
     process = manage(database, "fetch_group", "5")
-    tree = ["Test 1 (id 97101, 1 contact)", "└── Test 2 (id 97489, 2 contacts)"]
+    tree = [
+        "Test 1 (id 97101, 1 contact, at least 3 including subgroups)",
+        "└── Test 2 (id 97489, 2 contacts)",
+    ]
     assert process.stdout.splitlines()[:2] == tree
     assert "2 created" in process.stdout
     notice, alias = process.stderr.splitlines()
@@ -51,12 +54,18 @@ def test_the_sandbox_answers_without_credentials(database: Path) -> None:
     assert "97101" in alias
 
 
-def test_the_project_can_be_used_in_turkish(database: Path) -> None:
+def test_the_example_project_fetches_all_main_groups_of_the_sandbox(database: Path) -> None:
+    process = manage(database, "fetch_groups")
+    assert "2 main groups: 34 created" in process.stdout
+    assert "using the sandbox" in process.stderr
+
+
+def test_the_example_project_prints_turkish_on_request(database: Path) -> None:
     process = manage(database, "fetch_group", "5", DJANGO_LANGUAGE_CODE="tr")
-    assert process.stdout.startswith("Test 1 (id 97101, 1 kişi)")
+    assert process.stdout.startswith("Test 1 (id 97101, 1 kişi, alt gruplar dahil en az 3)")
 
 
-def test_requests_go_to_the_vendor_if_credentials_are_set(database: Path) -> None:
+def test_the_example_project_uses_the_vendor_with_credentials(database: Path) -> None:
     with Vendor(well()) as server:
         process = manage(
             database,
@@ -71,13 +80,13 @@ def test_requests_go_to_the_vendor_if_credentials_are_set(database: Path) -> Non
     assert f'{{"key": "{KEY}", "hash": "{HASH}"}}'.encode() in server.received[0]
 
 
-def test_a_key_without_a_hash_is_an_error(database: Path) -> None:
+def test_the_example_project_reports_a_key_without_a_hash(database: Path) -> None:
     process = manage(database, "fetch_group", "5", ILETIMERKEZI_API_KEY=KEY)
     assert process.returncode == 1
     assert "credentials of iletimerkezi are missing" in process.stderr.splitlines()[-1]
 
 
-def test_an_invalid_id_exits_with_1_and_without_a_traceback(database: Path) -> None:
+def test_an_invalid_id_exits_with_1_without_a_traceback(database: Path) -> None:
     process = manage(database, "fetch_group", "abc")
     assert (process.returncode, process.stdout) == (1, "")
     assert process.stderr.splitlines()[-1].startswith("CommandError: Invalid group id abc")
@@ -108,7 +117,7 @@ def count_groups(database: Path) -> int:
 
 def test_make_serve_fetches_the_phone_book_of_the_sandbox(database: Path) -> None:
     prepare_to_serve(database)
-    assert count_groups(database) == 32
+    assert count_groups(database) == 34
 
 
 def test_make_serve_fetches_nothing_from_the_vendor(database: Path) -> None:
@@ -123,6 +132,6 @@ def test_make_serve_fetches_nothing_from_the_vendor(database: Path) -> None:
     assert count_groups(database) == 0
 
 
-def test_the_system_checks_find_no_problems(database: Path) -> None:
+def test_the_example_project_passes_the_system_checks(database: Path) -> None:
     process = manage(database, "check", "--fail-level", "WARNING")
     assert (process.returncode, process.stderr) == (0, "")

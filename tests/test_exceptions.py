@@ -12,6 +12,8 @@ from django_iletimerkezi.exceptions import (
     ApiError,
     AuthenticationFailed,
     BadRequest,
+    FetchPaused,
+    FetchTakenOver,
     GroupNotFound,
     IletimerkeziError,
     MethodNotFound,
@@ -30,10 +32,12 @@ ALL = [
     GroupNotFound(463, "Böyle bir grup bulunamadı."),
     ServiceUnavailable("no answer", temporary=False, is_fatal=True, retry_after=30.0, step="tls"),
     UnexpectedResponse("invalid"),
+    FetchPaused("running"),
+    FetchTakenOver(),
 ]
 
 
-def test_all_exceptions_are_tested_here() -> None:
+def test_every_exception_class_is_tested() -> None:
     defined = {
         kind
         for kind in vars(exceptions).values()
@@ -57,7 +61,7 @@ def test_exceptions_can_be_pickled_and_copied(error: IletimerkeziError) -> None:
         assert (str(again), again.args, vars(again)) == (str(error), error.args, vars(error))
 
 
-def test_pickling_keeps_the_time_of_the_request() -> None:
+def test_pickling_an_error_keeps_the_time_of_the_request() -> None:
     error = GroupNotFound(463, "Böyle bir grup bulunamadı.")
     error.asked_at = datetime(2026, 5, 1, tzinfo=UTC)
     assert pickle.loads(pickle.dumps(error)).asked_at == error.asked_at

@@ -23,9 +23,10 @@ from .databases import conflict
 from .forest import Forest, describe, tree_of
 from .vendor import HASH, KEY
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.no_cover]
 
-GROUPS = 30
+GROUPS = 13
+"""Three levels. More groups only repeat the same calls."""
 TREE = tree_of(GROUPS, 3)
 PARENTS = {child: parent for parent, children in TREE.items() for child in children}
 
@@ -52,7 +53,7 @@ def reset(sock: socket.socket, *args: Any) -> Any:
 
 
 def end_of_stream(sock: socket.socket, *args: Any) -> int:
-    """Read nothing more, or find that the server reads nothing more."""
+    """End the stream: reading returns nothing, and writing fails."""
     with suppress(OSError):
         sock.shutdown(socket.SHUT_RDWR)
     if args and isinstance(args[0], memoryview):
@@ -76,7 +77,7 @@ DATABASE_FAULTS = {
 
 
 class Fault:
-    """Lets one call fail, given by its number, and counts all calls."""
+    """Counts calls, and makes the call with one number fail."""
 
     def __init__(self, number: int, fail: Callable[..., Any]) -> None:
         self.calls = 0
@@ -90,7 +91,7 @@ class Fault:
 
 @contextmanager
 def faulty_sockets(fault: Fault, port: int) -> Iterator[None]:
-    """Pass the calls of sockets that are or will be connected to a port through a fault."""
+    """Pass all socket calls for connections to a port through a fault."""
 
     def watch(name: str) -> Any:
         usual = getattr(socket.socket, name)
@@ -139,7 +140,10 @@ def holds_credential(value: Any) -> bool:
         return any(map(holds_credential, (*value.keys(), *value.values())))
     if isinstance(value, list | tuple | set | frozenset):
         return any(map(holds_credential, value))
-    return holds_credential(repr(value))
+    try:
+        return holds_credential(repr(value))
+    except AttributeError:  # Django's compiler of raw queries has no working repr.
+        return False
 
 
 def assert_shows_no_credential(error: BaseException | None) -> None:
@@ -172,7 +176,7 @@ def assert_complete() -> None:
 def check(
     server: Forest, watch: Callable[[Fault], Any], fail: Callable[..., Any], start: int, step: int
 ) -> None:
-    """Let calls of a fetch fail in turn, and fetch again after each."""
+    """Make the calls of a fetch fail in turn, and fetch again after each failure."""
     count = Fault(0, fail)
     with watch(count):
         assert fetch(server) is None
@@ -191,8 +195,8 @@ def check(
 # urllib3 closes a socket after an OSError only.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize(("start", "name"), list(enumerate(SOCKET_FAULTS, start=1)))
-def test_each_socket_call_may_fail(start: int, name: str) -> None:
-    """Each kind of fault hits every fifth call, and so sending and receiving by turns."""
+def test_a_fault_in_any_socket_call_leaves_correct_rows(start: int, name: str) -> None:
+    """Each kind of fault hits every fifth call, so that both sending and receiving fail."""
     with forest(TREE) as server:
         port = server._server.server_port
         step = len(SOCKET_FAULTS)
@@ -200,7 +204,9 @@ def test_each_socket_call_may_fail(start: int, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", DATABASE_FAULTS)
-def test_each_statement_may_fail(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_fault_in_any_statement_leaves_correct_rows(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("random.uniform", lambda least, most: 0)
     with forest(TREE) as server:
         check(server, faulty_database, DATABASE_FAULTS[name], start=1, step=1)

@@ -16,8 +16,8 @@ from django.core.management import call_command
 from django.db import OperationalError, connection
 from django.test.utils import override_settings
 
-from django_iletimerkezi import services
 from django_iletimerkezi.api.client import IletimerkeziClient
+from django_iletimerkezi.mirror import recorder
 from django_iletimerkezi.models import Group
 from django_iletimerkezi.testing import Sandbox
 
@@ -32,9 +32,12 @@ SLOW = [vendor.hang, vendor.drip_headers, vendor.drip_body, vendor.continue_for_
 
 FAILURES = [
     (reply(200, envelope(400, "İstek çözümlenemedi")), r"400 \(İstek çözümlenemedi\)\. The vendor"),
-    (reply(401, envelope(401, "Üyelik bilgileri hatalı")), r"401 \(Üyelik .*fixed IP.*Allow API"),
+    (
+        reply(401, envelope(401, "Üyelik bilgileri hatalı")),
+        r"401 \(Üyelik .*Allow API access.*fixed IP",
+    ),
     (reply(401), r"401 \(Unauthorized\)\. Check the API key"),
-    (reply(404, b"<h1>nginx"), r"404 \(Not Found\)\. .*: check ILETIMERKEZI_BASE_URL\.$"),
+    (reply(404, b"<h1>nginx"), r"404 \(Not Found\)\. .*: check ILETIMERKEZI_BASE_URL\."),
     (reply(404, envelope(463, "Yok.")), r"463 \(Yok\.\)\. The account has no group with this id"),
     (reply(463), r"463 \(no message\)\. The account has no group with this id"),
     (reply(200, envelope(422, "Doğrulanamadı")), r"answered 422 \(Doğrulanamadı\)\. Look"),
@@ -50,7 +53,7 @@ FAILURES = [
     (reply(200, b"<html>"), r"Invalid answer from iletimerkezi: it is not JSON in UTF-8\. Check"),
     (reply(200, b"[" * 100_000), r"it is nested too deeply\. Check"),
     (reply(200, envelope()), r"response\.group is missing\. Check"),
-    (well(name="a\0b"), r"response\.group\.name has characters that no database can hold\."),
+    (well(name="a\0b"), r"response\.group\.name contains characters that no database can store\."),
     (well(children=[{"id": 6}]), r"response\.group\.children\[0\]\.name is missing\."),
     (well(children=[vendor.GROUP]), r"response\.group\.children\[0\] is listed inside itself\."),
     (vendor.flood, r"it is longer than 16777216 bytes\."),
@@ -76,10 +79,22 @@ def test_a_failed_fetch_prints_one_line_and_stores_nothing(
     }
     with Vendor(script) as server, override_settings(**server.settings, **fast):
         outcome = run("fetch_group", "5")
-    assert (outcome.status, outcome.out, len(server.received)) == (1, "", 1)
+    assert (outcome.status, outcome.out) == (1, "")
+    # None if the machine is so busy that the short timeout ends first.
+    assert len(server.received) in ({0, 1} if script in SLOW else {1})
     assert outcome.err.count("\n") == 1
     assert re.search(line, outcome.err.strip())
     assert not Group.objects.exists()
+
+
+def test_a_bug_is_reported_in_one_line_and_ends_the_fetch(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr("django_iletimerkezi.api.transport.MAX_BODY")
+    outcome = run("fetch_group", "5", "6")
+    assert (outcome.status, sandbox.asked) == (1, [5])
+    line = r"CommandError: Group 5: This is a bug: NameError .+ urllib3\.\nNot fetched: 6\.\n"
+    assert re.fullmatch(line, outcome.err)
 
 
 @pytest.mark.parametrize(
@@ -95,7 +110,7 @@ def test_a_failed_fetch_prints_one_line_and_stores_nothing(
     ],
 )
 @pytest.mark.parametrize("options", [[], ["-r", "-v", "3", "--format", "json"]])
-def test_no_output_and_no_log_holds_key_or_hash(
+def test_output_and_logs_contain_neither_key_nor_hash(
     script: vendor.Script, options: list[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -118,7 +133,7 @@ def test_no_output_and_no_log_holds_key_or_hash(
         well(id="5", count="1", children={"0": {"id": "6", "name": "", "count": "0"}}, extra=[1]),
     ],
 )
-def test_a_valid_answer_is_stored_whatever_its_form(script: vendor.Script) -> None:
+def test_every_valid_form_of_an_answer_is_stored(script: vendor.Script) -> None:
     with Vendor(script) as server, override_settings(**server.settings):
         outcome = run("fetch_group", "5")
     assert (outcome.status, outcome.err) == (0, "")
@@ -136,14 +151,14 @@ def test_a_slow_answer_within_the_timeout_is_stored() -> None:
         assert run("fetch_group", "5").status == 0
 
 
-def test_a_fetch_succeeds_after_503_twice() -> None:
+def test_a_fetch_succeeds_after_two_503_answers() -> None:
     with Vendor(reply(503), reply(200, envelope(503)), well()) as server:
         with override_settings(**server.settings):
             outcome = run("fetch_group", "5")
     assert (outcome.status, outcome.err, len(server.received)) == (0, "", 3)
 
 
-def test_the_command_waits_as_long_as_the_vendor_asked() -> None:
+def test_the_command_waits_for_the_retry_after_of_the_vendor() -> None:
     with Vendor(reply(429, Retry_After="1"), well()) as server:
         with override_settings(**server.settings, ILETIMERKEZI_TIMEOUT=0.9):
             assert run("fetch_group", "5").status == 0
@@ -156,22 +171,22 @@ def test_the_command_waits_as_long_as_the_vendor_asked() -> None:
 def test_the_documented_sample_is_printed_as_a_tree_with_a_warning(sandbox: Sandbox) -> None:
     outcome = run("fetch_group", "5")
     assert outcome.out.splitlines() == [
-        "Test 1 (id 97101, 1 contact)",
+        "Test 1 (id 97101, 1 contact, at least 3 including subgroups)",
         "└── Test 2 (id 97489, 2 contacts)",
         "Fetched “Test 1” (id 97101): 2 created, 0 changed, 0 unchanged, 0 missing.",
     ]
     assert outcome.err == "Asked for group 5, but the vendor returned group 97101.\n"
 
 
-def test_the_printed_tree_has_groups_of_earlier_fetches_and_is_sorted_by_name(
+def test_the_printed_tree_includes_earlier_fetches_and_is_sorted_by_name(
     sandbox: Sandbox,
 ) -> None:
-    assert run("fetch_group", "1240", "1200").out.splitlines() == [
-        "Bilgi İşlem (id 1240, 7 contacts)",
+    assert run("fetch_group", "1240", "1200").out.splitlines()[:10] == [
+        "Bilgi İşlem (id 1240, 7 contacts, at least 9 including subgroups)",
         "└── Nöbetçiler 📟 (id 1241, 2 contacts)",
         "Fetched “Bilgi İşlem” (id 1240): 2 created, 0 changed, 0 unchanged, 0 missing.",
-        "Çalışanlar (id 1200, 3 contacts)",
-        "├── Bilgi İşlem (id 1240, 7 contacts)",
+        "Çalışanlar (id 1200, 3 contacts, at least 35 including subgroups)",
+        "├── Bilgi İşlem (id 1240, 7 contacts, at least 9 including subgroups)",
         "│   └── Nöbetçiler 📟 (id 1241, 2 contacts)",
         "├── İnsan Kaynakları (id 1230, 4 contacts)",
         "├── Muhasebe (id 1220, 5 contacts)",
@@ -219,12 +234,12 @@ def test_a_terminal_without_unicode_gets_ascii(sandbox: Sandbox) -> None:
     with io.TextIOWrapper(raw, encoding="ascii", write_through=True) as stdout:
         call_command("fetch_group", "1240", stdout=stdout)
         assert raw.getvalue().splitlines()[:2] == [
-            rb"Bilgi \u0130\u015flem (id 1240, 7 contacts)",
+            rb"Bilgi \u0130\u015flem (id 1240, 7 contacts, at least 9 including subgroups)",
             rb"`-- N\xf6bet\xe7iler \U0001f4df (id 1241, 2 contacts)",
         ]
 
 
-def test_all_groups_are_fetched_even_if_the_reader_of_the_pipe_is_gone(sandbox: Sandbox) -> None:
+def test_all_groups_are_fetched_after_the_output_pipe_closes(sandbox: Sandbox) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     with os.fdopen(writer, "w", encoding="utf-8") as pipe:
@@ -245,7 +260,7 @@ def test_verbosity_0_still_prints_json_and_errors(sandbox: Sandbox) -> None:
     assert outcome.err.startswith("CommandError: Group 99: ")
 
 
-def test_the_command_speaks_turkish(sandbox: Sandbox) -> None:
+def test_output_is_turkish_in_a_turkish_project(sandbox: Sandbox) -> None:
     with override_settings(LANGUAGE_CODE="tr"):
         outcome = run("fetch_group", "1410", "99")
     assert "(id 1410, 1250 kişi)" in outcome.out
@@ -255,7 +270,7 @@ def test_the_command_speaks_turkish(sandbox: Sandbox) -> None:
 # Several ids
 
 
-def test_a_failed_group_is_named_and_does_not_stop_the_others(sandbox: Sandbox) -> None:
+def test_a_failed_group_is_named_and_the_next_ids_are_fetched(sandbox: Sandbox) -> None:
     outcome = run("fetch_group", "98", "1410", "99", "97489")
     assert (outcome.status, sandbox.asked) == (1, [98, 1410, 99, 97489])
     assert re.findall(r"^Fetched “(.*)”", outcome.out, re.MULTILINE) == ["Mezunlar", "Test 2"]
@@ -266,12 +281,12 @@ def test_a_failed_group_is_named_and_does_not_stop_the_others(sandbox: Sandbox) 
     ]
 
 
-def test_an_id_given_twice_is_asked_for_once(sandbox: Sandbox) -> None:
+def test_an_id_given_twice_is_requested_once(sandbox: Sandbox) -> None:
     run("fetch_group", "1410", "1410", "01410")
     assert sandbox.asked == [1410]
 
 
-def test_ids_after_a_fatal_error_are_not_asked_for_and_named_in_one_line(sandbox: Sandbox) -> None:
+def test_ids_skipped_after_a_fatal_error_are_named_in_one_line(sandbox: Sandbox) -> None:
     with override_settings(ILETIMERKEZI_API_HASH="wrong"):
         outcome = run("fetch_group", "5", "6", "7")
     first, last = outcome.err.splitlines()
@@ -280,7 +295,7 @@ def test_ids_after_a_fatal_error_are_not_asked_for_and_named_in_one_line(sandbox
     assert last == "Not fetched: 6, 7."
 
 
-def test_groups_before_a_fatal_error_are_in_the_json_output() -> None:
+def test_json_output_includes_groups_fetched_before_a_fatal_error() -> None:
     with Forest({1: [], 2: [], 3: []}) as server, override_settings(**server.settings):
         server.at_answer(1, lambda: setattr(server, "key", "changed"))
         outcome = run("fetch_group", "1", "2", "3", "--format", "json")
@@ -290,14 +305,15 @@ def test_groups_before_a_fatal_error_are_in_the_json_output() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_ids_after_a_database_error_are_not_asked_for(sandbox: Sandbox) -> None:
+def test_ids_after_a_database_error_are_not_requested(sandbox: Sandbox) -> None:
     rename_table("django_iletimerkezi_group", "elsewhere")
     outcome = run("fetch_group", "98", "5", "6")
     rename_table("elsewhere", "django_iletimerkezi_group")
-    first, last = outcome.err.splitlines()
+    lost, error, last = outcome.err.splitlines()
     assert (outcome.status, sandbox.asked) == (1, [98])
-    assert first.startswith("CommandError: Group 98: Database error: ")
-    assert first.endswith("Has “manage.py migrate” been run?")
+    assert lost == "CommandError: 1 answer could not be stored: fetch again."
+    assert error.startswith("Group 98: Database error: ")
+    assert error.endswith("Has “manage.py migrate” been run?")
     assert last == "Not fetched: 5, 6."
 
 
@@ -318,7 +334,7 @@ def test_all_invalid_ids_are_named_together(sandbox: Sandbox) -> None:
     assert "Invalid group id 0, five, \\x1b: must" in run("fetch_group", "0", "five", "\x1b").err
 
 
-def test_the_largest_id_is_asked_for(sandbox: Sandbox) -> None:
+def test_the_largest_valid_id_is_requested(sandbox: Sandbox) -> None:
     run("fetch_group", str(2**63 - 1))
     assert sandbox.asked == [2**63 - 1]
 
@@ -340,28 +356,28 @@ def test_failures_are_named_once_if_ctrl_c_ends_a_later_fetch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with Forest({1: [3], 2: []}) as server, override_settings(**server.settings):
-        server.at_answer(2, lambda: monkeypatch.setattr(IletimerkeziClient, "ask", interrupt))
+        server.at_answer(2, lambda: monkeypatch.setattr(IletimerkeziClient, "ask_group", interrupt))
         outcome = run("fetch_group", "1", "2", "-r")
     assert outcome.status == 130
     assert re.findall(r"Group (\d+):|(Stopped)", outcome.err) == [("3", ""), ("", "Stopped")]
 
 
 @pytest.mark.parametrize("problem", [KeyboardInterrupt, OperationalError])
-def test_an_answer_that_cannot_be_stored_after_ctrl_c_is_counted(
+def test_an_answer_lost_after_ctrl_c_is_counted(
     sandbox: Sandbox, problem: type[BaseException], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     problems: Iterator[type[BaseException]] = iter([KeyboardInterrupt, problem])
 
-    def refuse(answers: object) -> None:
+    def refuse(*args: object) -> None:
         raise next(problems)
 
-    monkeypatch.setattr(services, "store", refuse)
+    monkeypatch.setattr(recorder, "store", refuse)
     outcome = run("fetch_group", "1410")
     assert outcome.status == 130
     assert outcome.err == "CommandError: 1 answer could not be stored: fetch again.\nStopped.\n"
 
 
-def test_a_wrong_clock_is_a_warning() -> None:
+def test_a_wrong_system_clock_is_reported_as_a_warning() -> None:
     date = format_datetime(datetime.now(UTC) + timedelta(hours=2), usegmt=True)
     with Vendor(reply(200, envelope(group=GROUP), Date=date)) as server:
         with override_settings(**server.settings):

@@ -63,9 +63,18 @@ def test_every_fact_holds_for_the_sandbox() -> None:
         "an unknown id is refused with code 463 (HTTP 463)",
         "a wrong hash is refused with code 401 (HTTP 401)",
         "an error has no group",
+        "get-groups is answered with code 200",
+        "HTTP status equals status.code, for get-groups (HTTP 200)",
+        "the main groups are in groups, a list (a list)",
+        "id is a number, in get-groups",
+        "name is a string, in get-groups",
+        "count is a number, in get-groups",
+        "subgroups are listed without their own subgroups, in get-groups",
+        "no subgroup is among the main groups",
+        "the group is among the main groups",
     ]
     assert set(facts.values()) == {True}
-    assert sandbox.asked == [5, 6, 7, UNKNOWN_ID]
+    assert (sandbox.asked, sandbox.listings) == ([5, 6, 7, UNKNOWN_ID], 1)
 
 
 def test_an_alias_is_the_only_deviation_of_the_documented_sample() -> None:
@@ -78,7 +87,7 @@ def deviations(facts: dict[str, bool | None]) -> set[str]:
     return {fact for fact, holds in facts.items() if holds is False}
 
 
-def test_at_most_five_subgroups_are_asked_for() -> None:
+def test_the_probe_requests_at_most_five_subgroups() -> None:
     children = [{"id": number, "name": "", "count": 0} for number in range(10, 30)]
     with Sandbox([TREE | {"children": children}], key=KEY, hash=HASH) as sandbox:
         facts_of(sandbox.url)
@@ -92,7 +101,7 @@ def test_at_most_five_subgroups_are_asked_for() -> None:
         (6, set()),
     ],
 )
-def test_a_fact_without_evidence_is_not_seen(group_id: int, unseen: set[str]) -> None:
+def test_a_fact_without_evidence_is_reported_as_not_seen(group_id: int, unseen: set[str]) -> None:
     with Sandbox([TREE], key=KEY, hash=HASH) as sandbox:
         facts = facts_of(sandbox.url, group_id)
     depth = "subgroups are listed without their own subgroups"
@@ -112,10 +121,11 @@ def test_an_unknown_group_is_a_deviation_and_leaves_facts_unseen() -> None:
 
 
 def answers(deviation: Deviation, **headers: str) -> list[vendor.Script]:
-    """Return the answers to the requests for group 5, 6, 7, an unknown id, and a wrong hash."""
+    """Return the answers to get-groups, for group 5, 6, 7, an unknown id, and a wrong hash."""
     leaf = {"id": 7, "name": "İzmir", "count": 3}
     parent = {"id": 6, "name": "Ankara", "count": 2}
     bodies = [
+        (200, envelope(groups=[{**parent, "id": 5, "children": [parent, leaf]}])),
         (200, envelope(group={**parent, "id": 5, "children": [parent, leaf]})),
         (200, envelope(group={**parent, "children": [{**leaf, "id": 8}]})),
         (200, envelope(group=leaf)),
@@ -166,6 +176,8 @@ def deeper(response: Body) -> None:
 
 EMPTY = "a group without subgroups has no children"
 LISTED = "subgroups are in children, a list"
+FLAT = "no subgroup is among the main groups"
+TYPES = ("id is a number", "name is a string", "count is a number")
 
 
 @pytest.mark.parametrize(
@@ -191,6 +203,8 @@ LISTED = "subgroups are in children, a list"
                 "HTTP status equals status.code, for a wrong hash",
                 "an unknown id is refused with code 463 (HTTP 463)",
                 "a wrong hash is refused with code 401 (HTTP 401)",
+                "get-groups is answered with code 200",
+                "HTTP status equals status.code, for get-groups (HTTP 200)",
             },
         ),
         (in_group("id", str), {}, {"id is a number", "the returned id is the requested id"}),
@@ -217,21 +231,83 @@ LISTED = "subgroups are in children, a list"
         ),
     ],
 )
-def test_a_deviation_concerns_only_its_own_facts(
+def test_a_deviation_affects_only_its_own_facts(
     deviation: Deviation, headers: dict[str, str], facts: set[str]
 ) -> None:
     with Vendor(*answers(deviation, **headers)) as server:
         assert deviations(facts_of(server.url)) == facts
-    assert len(server.received) == 5
+    assert len(server.received) == 6
+
+
+MAIN = {"id": 5, "name": "", "count": 0, "children": [{"id": 6, "name": "", "count": 0}]}
+
+
+@pytest.mark.parametrize(
+    ("groups", "form", "facts"),
+    [
+        ({"group": [MAIN]}, 'an object with "group"', set()),
+        ({"group": {"1": MAIN}}, 'an object with "group"', set()),
+        ({"0": MAIN, "2": MAIN}, "an object with indexes", set()),
+        (None, "neither list nor object", set()),
+        ([MAIN | {"id": "5"}], "a list", {"id is a number, in get-groups"}),
+        ([MAIN | {"name": 7}], "a list", {"name is a string, in get-groups"}),
+        ([MAIN | {"count": "7"}], "a list", {"count is a number, in get-groups"}),
+        (
+            [MAIN | {"children": [MAIN | {"id": 6}]}],
+            "a list",
+            {"subgroups are listed without their own subgroups, in get-groups"},
+        ),
+        ([MAIN, {"id": 8, "name": "", "count": 0}], "a list", {FLAT}),
+        (
+            [MAIN, {"id": "6", "name": "", "count": 0}],
+            "a list",
+            {FLAT, "id is a number, in get-groups"},
+        ),
+        ([7, None, []], "a list", {f"{name}, in get-groups" for name in TYPES}),
+    ],
+)
+def test_the_form_and_the_deviations_of_a_listing_are_reported(
+    groups: object, form: str, facts: set[str]
+) -> None:
+    with Vendor(reply(200, envelope(groups=groups)), *answers(none)[1:]) as server:
+        found = facts_of(server.url)
+    form = f"the main groups are in groups, a list ({form})"
+    listing = set(list(found)[-9:])
+    assert deviations(found) & listing == facts | ({form} if "(a list)" not in form else set())
+
+
+@pytest.mark.parametrize(
+    ("listed", "fact", "holds"),
+    [
+        ([5], "the group is among the main groups", True),
+        ([9], "the group is not among the main groups", True),
+        ([], "the group is not among the main groups", None),
+    ],
+)
+def test_the_report_says_whether_the_group_is_a_main_group(
+    listed: list[int], fact: str, holds: bool | None
+) -> None:
+    groups = [{"id": group_id, "name": "", "count": 0} for group_id in listed]
+    with Vendor(reply(200, envelope(groups=groups)), *answers(none)[1:]) as server:
+        facts = facts_of(server.url)
+    assert facts[fact] is holds
+
+
+def test_a_vendor_without_get_groups_has_one_deviation() -> None:
+    with Vendor(reply(404, envelope(404, "Yok.")), *answers(none)[1:]) as server:
+        facts = facts_of(server.url)
+    types = "content type is application/json", "charset is declared, as UTF-8"
+    assert deviations(facts) - {*types} == {"get-groups is answered with code 200"}
+    assert facts["HTTP status equals status.code, for get-groups (HTTP 404)"]
 
 
 @pytest.mark.parametrize("listed", [[], [6], {}, {"id": 6}, None])
-def test_a_subgroup_with_an_invalid_id_is_not_asked_for(listed: object) -> None:
+def test_the_probe_does_not_request_a_subgroup_with_an_invalid_id(listed: object) -> None:
     child = {"id": listed, "name": "", "count": 0}
     group = {"id": 5, "name": "", "count": 0, "children": [child]}
     with Vendor(reply(200, envelope(group=group))) as server:
         assert "id is a number" in deviations(facts_of(server.url))
-    assert len(server.received) == 3
+    assert len(server.received) == 4
 
 
 @pytest.mark.parametrize("value", [7, True, 1.5, "text", [7], [[]], {"a": 7}])
@@ -272,7 +348,7 @@ def test_an_unreadable_answer_is_a_deviation_and_keeps_its_http_status(
 def test_a_redirect_is_not_followed() -> None:
     with Vendor(reply(307, b"", Location="/elsewhere")) as server:
         facts_of(server.url)
-    assert all(b"/get-group/json" in request for request in server.received)
+    assert all(request.startswith(b"POST /v1/get-group") for request in server.received)
 
 
 def test_only_the_last_request_has_a_wrong_hash() -> None:
@@ -280,7 +356,7 @@ def test_only_the_last_request_has_a_wrong_hash() -> None:
         facts_of(server.url)
     bodies = [json.loads(request.partition(b"\r\n\r\n")[2]) for request in server.received]
     hashes = [body["request"]["authentication"]["hash"] for body in bodies]
-    assert hashes[:-1] == [HASH] * 4
+    assert hashes[:-1] == [HASH] * 5
     assert hashes[-1] != HASH
 
 
@@ -297,7 +373,7 @@ def test_neither_proxy_nor_netrc_is_used_over_http(
             monkeypatch.delenv(name, raising=False)
         facts_of(server.url)
     assert proxy.accepted == 0
-    assert len(server.received) == 5
+    assert len(server.received) == 6
     assert not any(b"authorization" in request.lower() for request in server.received)
 
 
@@ -337,32 +413,32 @@ def environment(url: str) -> dict[str, str]:
     }
 
 
-def test_a_line_is_printed_for_each_fact(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_probe_prints_a_line_for_each_fact(capsys: pytest.CaptureFixture[str]) -> None:
     with Sandbox([TREE], key=KEY, hash=HASH) as sandbox:
         assert main(["7"], environment(sandbox.url)) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 19
+    assert len(lines) == 28
     assert lines[0] == "holds          the group is returned with code 200"
     assert "not seen       subgroups are in children, a list" in lines
 
 
-def test_a_deviation_exits_with_1(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_probe_exits_with_1_after_a_deviation(capsys: pytest.CaptureFixture[str]) -> None:
     with Vendor(*answers(in_group("count", str))) as server:
         assert main(["5"], environment(server.url)) == 1
     assert "does not hold  count is a number\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    "scripts", [answers(none), answers(none)[:1], [reply(401, envelope(401, f"{KEY} {HASH}"))]]
+    "scripts", [answers(none), answers(none)[:2], [reply(401, envelope(401, f"{KEY} {HASH}"))]]
 )
-def test_neither_names_nor_credentials_are_printed(
+def test_the_probe_prints_neither_names_nor_credentials(
     scripts: list[vendor.Script], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with Vendor(*scripts) as server:
         status = main(["5"], environment(server.url))
     out, err = capsys.readouterr()
-    assert (status, err) == (int(len(scripts) == 1), "")
-    assert out.count("\n") == 19
+    assert (status, err) == (int(len(scripts) < 6), "")
+    assert out.count("\n") == 28
     assert "holds          the body is JSON in UTF-8\n" in out
     assert not any(word in out for word in (KEY, HASH, "Ankara", "İzmir"))
 
@@ -415,7 +491,7 @@ def test_the_probe_is_skipped_without_credentials(
     assert capsys.readouterr() == (f"Skipped: set {text} in the environment.\n", "")
 
 
-def test_the_module_runs_from_the_command_line() -> None:
+def test_the_probe_runs_from_the_command_line() -> None:
     with Sandbox([TREE], key=KEY, hash=HASH) as sandbox:
         process = subprocess.run(
             [sys.executable, "-m", "tests.live", "5"],
@@ -425,4 +501,4 @@ def test_the_module_runs_from_the_command_line() -> None:
             text=True,
             check=True,
         )
-    assert process.stdout.count("holds  ") == 19
+    assert process.stdout.count("holds  ") == 28

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.db import (
     DatabaseError,
@@ -20,46 +22,63 @@ from django_iletimerkezi.messages import (
     describe_refusal,
     describe_results,
 )
-from django_iletimerkezi.models import Group
-from django_iletimerkezi.services import FetchResult
+from django_iletimerkezi.models import Fetch, Group
+from django_iletimerkezi.services import GroupResult, PhoneBookResult
 
 MIGRATE = " Has “manage.py migrate” been run?"
 REACH = " Check DATABASES, and that the server is running."
 
 
-def result(pk: int, name: str, *, factor: int = 1) -> FetchResult:
-    return FetchResult(Group(pk, name=name), factor, 2 * factor, 3 * factor, 4 * factor)
+def counts(factor: int = 1) -> dict[str, Any]:
+    return {
+        "fetch": Fetch(),
+        "created": factor,
+        "changed": 2 * factor,
+        "unchanged": 3 * factor,
+        "missing": 4 * factor,
+    }
 
 
-def test_one_result_names_its_group() -> None:
+def result(pk: int, name: str, *, factor: int = 1) -> GroupResult:
+    return GroupResult(group=Group(pk, name=name), **counts(factor))
+
+
+def test_the_message_about_one_result_names_the_group() -> None:
     assert describe_results([result(5, "Müşteriler")]) == (
         "Fetched “Müşteriler” (id 5): 1 created, 2 changed, 3 unchanged, 4 missing."
     )
 
 
-def test_several_results_are_added_up() -> None:
+@pytest.mark.parametrize(("number", "groups"), [(0, "0 main groups"), (1, "1 main group")])
+def test_the_message_about_a_phone_book_counts_the_main_groups(number: int, groups: str) -> None:
+    assert describe_results([PhoneBookResult(main_groups=number, **counts())]) == (
+        f"Fetched the phone book with {groups}: 1 created, 2 changed, 3 unchanged, 4 missing."
+    )
+
+
+def test_one_message_adds_up_several_results() -> None:
     results = [result(5, ""), result(6, "", factor=10)]
     assert describe_results(results) == (
         "Fetched 2 contact groups: 11 created, 22 changed, 33 unchanged, 44 missing."
     )
 
 
-def test_an_alias_names_both_ids() -> None:
+def test_the_message_about_an_alias_names_both_ids() -> None:
     assert describe_alias(5, 97101) == "Asked for group 5, but the vendor returned group 97101."
 
 
-def test_a_failure_names_the_group_and_the_error() -> None:
+def test_the_message_about_a_failure_names_the_group_and_the_error() -> None:
     said = describe_failure(5, GroupNotFound(463, "Yok."))
     assert said.startswith("Group 5: iletimerkezi answered 463 (Yok.).")
 
 
-def test_a_database_failure_names_the_next_step() -> None:
+def test_the_message_about_a_database_failure_names_the_next_step() -> None:
     said = describe_failure(5, OperationalError("no such table: x"))
     assert said == f"Group 5: Database error: no such table: x.{MIGRATE}"
 
 
 @pytest.mark.parametrize(("number", "noun"), [(1, "1 answer "), (2, "2 answers ")])
-def test_lost_answers_are_counted(number: int, noun: str) -> None:
+def test_lost_answers_are_counted_in_the_message(number: int, noun: str) -> None:
     assert describe_loss(number) == f"{noun}could not be stored: fetch again."
 
 
@@ -89,7 +108,7 @@ def test_lost_answers_are_counted(number: int, noun: str) -> None:
         (DatabaseError("a column x does not exist, and no connection"), ""),
     ],
 )
-def test_a_database_error_has_a_next_step_only_if_one_is_known(
+def test_the_message_about_an_unknown_database_error_has_no_next_step(
     error: Error, next_step: str
 ) -> None:
     assert describe_refusal(error) == f"Database error: {error}.{next_step}"

@@ -8,11 +8,14 @@ from typing import Any
 import pytest
 from django.core import serializers
 from django.core.exceptions import ValidationError
-from django.db import IntegrityError, connection, transaction
+from django.db import DataError, IntegrityError, connection, transaction
+from django.db.models import Sum
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
-from django_iletimerkezi.models import Group
+from django_iletimerkezi.models import Group, Totals
+from django_iletimerkezi.services import fetch_group
+from django_iletimerkezi.testing import Sandbox
 from django_iletimerkezi.turkish import sort_key
 
 from .visitors import plant, plant_tree
@@ -67,7 +70,7 @@ def load_data(group: Group) -> None:
 @pytest.mark.parametrize(
     "write", [save, save_the_name, update, bulk_update, bulk_create_over, load_data]
 )
-def test_writing_a_name_writes_its_keys(write: Callable[[Group], None]) -> None:
+def test_saving_a_name_updates_the_sort_and_search_keys(write: Callable[[Group], None]) -> None:
     group = Group.objects.create(pk=5, name="Şişli", count=0)
     assert (group.search_key, group.sort_key) == ("sisli", sort_key("Şişli"))
     group.name = "Çankaya"
@@ -76,7 +79,7 @@ def test_writing_a_name_writes_its_keys(write: Callable[[Group], None]) -> None:
     assert (group.search_key, group.sort_key) == ("cankaya", sort_key("Çankaya"))
 
 
-def test_writing_another_field_leaves_the_keys_alone() -> None:
+def test_saving_another_field_does_not_change_the_keys() -> None:
     group = Group.objects.create(pk=5, name="Şişli", count=0)
     group.name = "Çankaya"
     group.save(update_fields=["count"])
@@ -85,7 +88,7 @@ def test_writing_another_field_leaves_the_keys_alone() -> None:
     assert Group.objects.get().search_key == "sisli"
 
 
-def test_a_group_needs_no_more_than_an_id_and_a_count() -> None:
+def test_a_group_can_be_created_with_only_an_id_and_a_count() -> None:
     assert Group.objects.create(id=5, count=1).seen_at <= timezone.now()
 
 
@@ -113,8 +116,33 @@ def test_a_subtree_is_a_group_and_everything_below_it() -> None:
     assert sorted_pks(Group.objects.subtree(Group.objects.get(pk=2))) == [2, 3, 4]
 
 
+def test_a_subtree_can_be_filtered_and_counted_like_any_queryset() -> None:
+    plant({1: None, 2: 1, 3: 2, 4: 2, 5: 1, 6: None})
+    two, five = Group.objects.subtree(2), Group.objects.subtree(5)
+    assert (two.count(), two.exists(), two.contains(Group(pk=3))) == (3, True, True)
+    assert pks(two.order_by("-pk")[:2]) == [4, 3]
+    assert sorted_pks(two.exclude(pk=3)) == [2, 4]
+    assert sorted_pks(two | five) == [2, 3, 4, 5]
+    assert sorted_pks(Group.objects.subtree(1) & two) == [2, 3, 4]
+    assert sorted_pks(two.union(five)) == [2, 3, 4, 5]
+    assert sorted_pks(Group.objects.filter(parent__in=two)) == [3, 4]
+    assert sorted_pks(Group.objects.exclude(pk__in=two)) == [1, 5, 6]
+    assert two.aggregate(total=Sum("count")) == {"total": 9}
+    with transaction.atomic():
+        assert sorted_pks(two.select_for_update()) == [2, 3, 4]
+    assert two.update(count=7) == 3
+    assert Group.objects.filter(count=7).count() == 3
+    assert two.delete()[0] == 3
+    assert sorted_pks(Group.objects.all()) == [1, 5, 6]
+
+
+def test_subtree_uses_distinct_on_where_the_database_supports_it() -> None:
+    sql = str(Group.objects.subtree(1).query)
+    assert ("DISTINCT ON (id)" in sql) == connection.features.can_distinct_on_fields
+
+
 @pytest.mark.parametrize("wrong", [None, "2", 2.0, True, [2]])
-def test_a_subtree_of_anything_but_a_group_or_an_id_is_refused(wrong: Any) -> None:
+def test_subtree_accepts_only_a_group_or_an_id(wrong: Any) -> None:
     for read in (Group.objects.subtree, Group.objects.path):
         with pytest.raises(TypeError, match="expected a group or its id, not "):
             read(wrong)
@@ -159,7 +187,7 @@ def test_a_chain_of_a_thousand_groups_is_read_in_one_query(
         assert len(getattr(Group.objects, method)(start)) == 1000
 
 
-def test_groups_below_several_groups_are_counted() -> None:
+def test_count_below_counts_all_groups_below_each_given_group() -> None:
     plant({1: None, 2: 1, 3: 1, 4: 2, 5: 4, 6: None, 7: 8, 8: 7})
     assert Group.objects.count_below([2, 3, 4, 6, 7]) == {2: 2, 4: 1, 7: 1}
     assert Group.objects.count_below([]) == {}
@@ -173,5 +201,24 @@ def test_subgroups_of_a_deleted_group_become_roots() -> None:
 
 @pytest.mark.parametrize("pk", [0, -1])
 def test_an_id_below_1_is_refused_by_the_database(pk: int) -> None:
-    with pytest.raises(IntegrityError), transaction.atomic():
+    # MariaDB checks the type of the column first.
+    with pytest.raises((IntegrityError, DataError)), transaction.atomic():
         plant({pk: None})
+
+
+# Totals
+
+
+def test_subtree_totals_count_only_listed_groups(sandbox: Sandbox) -> None:
+    fetch_group(1000, recursive=True)
+    Group.objects.filter(pk=1110).update(missing_since=timezone.now())
+    Group.objects.filter(pk=1121).update(listed_at=None)
+    assert Group.objects.subtree(1100).totals() == Totals(contacts=888, groups=13, unexplored=1)
+    assert Group.objects.none().totals() == Totals(0, 0, 0)
+
+
+def test_the_total_of_a_group_created_by_hand_is_its_own_count() -> None:
+    Group.objects.create(id=1, name="a", count=3)
+    Group.objects.bulk_create([Group(id=2, name="b", count=4, listed_at=timezone.now())])
+    sums = Group.objects.order_by("pk").values_list("total", "unexplored")
+    assert list(sums) == [(3, 1), (4, 0)]

@@ -1,20 +1,24 @@
-"""Admins that a host project derives from ours or puts in its place."""
+"""Admins that a host project derives from ours or registers instead."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from django.apps import AppConfig
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
+from django.core.checks.registry import registry
 from django.db import DatabaseError, connection, connections
 from django.db.models import Count
 from django.http import HttpRequest, HttpResponse
-from django.test import override_settings
-from django.test.utils import isolate_apps
+from django.test import modify_settings, override_settings
+from django.test.utils import CaptureQueriesContext, isolate_apps
 from django.urls import path, reverse
 
 from django_iletimerkezi import services
@@ -33,6 +37,7 @@ from .visitors import (
     lines,
     messages,
     plant,
+    plant_tree,
     text,
     total_contacts,
     url,
@@ -41,7 +46,7 @@ from .visitors import (
 pytestmark = pytest.mark.django_db
 
 Register = Callable[..., None]
-NOTE = "This deletes from the mirror only"
+NOTE = "This deletes groups only from the mirror"
 
 
 @pytest.fixture
@@ -204,6 +209,51 @@ def test_hidden_groups_are_on_no_page(register: Register) -> None:
 
 
 @pytest.mark.usefixtures("groups")
+@pytest.mark.parametrize("query", ["", "?_from=3", "?_from=2"])
+def test_hidden_groups_are_not_exported(register: Register, query: str) -> None:
+    register(Hiding)
+    answer: Any = client_for("superuser").get(url("csv") + query)
+    content = b"".join(answer.streaming_content).decode()
+    assert not any(name in content for name in ("İstanbul", "Rehber"))
+    assert ";Kadıköy;" in content
+    assert "contacts, including subgroups" not in content
+
+
+class WithoutFilters(GroupAdmin):
+    list_filter = ()
+
+
+@pytest.mark.usefixtures("groups")
+def test_the_summary_links_only_to_filters_of_the_subclass(register: Register) -> None:
+    register(WithoutFilters)
+    page = client_for("viewer").get(url("changelist")).content.decode()
+    assert "never fetched" in page
+    assert "?fetched=never" not in page
+
+
+class HidingAll(GroupAdmin):
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).filter(name="x")
+
+
+def test_an_admin_that_hides_all_groups_offers_the_first_fetch(register: Register) -> None:
+    register(HidingAll)
+    assert "No contact groups have been fetched yet." in text(
+        client_for("fetcher").get(url("changelist"))
+    )
+
+
+@pytest.mark.usefixtures("groups")
+def test_stored_totals_that_count_hidden_groups_are_not_shown(register: Register) -> None:
+    Group.objects.update(total=987_654)
+    assert "987,654" in client_for("viewer").get(url("changelist")).content.decode()
+    register(Hiding)
+    client = client_for("superuser")
+    for page in ("", "?q=k", "subgroups/?_from=2", "2/change/"):
+        assert "987,654" not in client.get(url("changelist") + page).content.decode(), page
+
+
+@pytest.mark.usefixtures("groups")
 def test_hidden_groups_are_not_counted(register: Register) -> None:
     register(Hiding)
     page = client_for("superuser").get(url("change", 2))
@@ -245,6 +295,187 @@ class Adding(GroupAdmin):
 def test_an_admin_that_allows_adding_has_djangos_page_for_adding(register: Register) -> None:
     register(Adding)
     assert client_for("superuser").get(url("add")).status_code == 200
+
+
+# Columns
+
+
+@admin.display(description="letters")
+def count_letters(group: Group) -> int:
+    return len(group.name)
+
+
+class WithColumns(GroupAdmin):
+    list_display = ("missing_since", "parent", "is_even", count_letters)
+    list_display_links = ("parent",)
+    list_select_related = ("parent",)
+    empty_value_display = "nothing"
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return super().get_queryset(request).prefetch_related("children")
+
+    @admin.display(description="<even>", boolean=True, ordering="id")
+    def is_even(self, group: Group) -> bool:
+        return len(group.children.all()) % 2 == 0
+
+
+@pytest.mark.usefixtures("groups")
+@pytest.mark.parametrize("page", ["", "?o=3.-1", *PAGES])
+def test_an_admin_may_add_columns(page: str, register: Register) -> None:
+    register(WithColumns)
+    shown = client_for("viewer").get(url("changelist") + page).content.decode()
+    rows = {
+        int(pk): re.findall(r'<td class="field-.*?">(.*?)</td>', row)
+        for pk, row in re.findall(r'<tr data-id="(\d+)"(.*?)</tr>', shown, re.DOTALL)
+    }
+    icon = '<img src="/static/admin/img/icon-{}.svg" alt="{}">'
+    assert rows
+    assert rows == {
+        pk: [
+            "nothing",
+            NAMES[LINKS[pk] or 1] if pk > 1 else "nothing",
+            icon.format("no", "False") if pk == 1 else icon.format("yes", "True"),
+            str(len(NAMES[pk])),
+        ]
+        for pk in rows
+    }
+    if "subgroups" not in page:
+        headings = re.findall(r'<th scope="col".*?<span>(.*?)</span>', shown)
+        added = ["Missing since", "Parent group", "&lt;even&gt;", "Letters"]
+        assert headings[-5:] == ["Last fetched", *added]
+
+
+@pytest.mark.parametrize("page", ["", "?_from=2", "?q=g", "subgroups/?_from=2", "2/change/"])
+def test_added_columns_cost_only_their_own_queries(page: str, register: Register) -> None:
+    plant_tree(300, 5)
+    queries = []
+    client = client_for("viewer")
+    for admin_class in (GroupAdmin, WithColumns):
+        register(admin_class)
+        with CaptureQueriesContext(connection) as captured:
+            assert client.get(url("changelist") + page).status_code == 200
+        queries.append(len(captured))
+    # A page reads at most three levels. Each has its own prefetch.
+    assert queries[0] < queries[1] <= queries[0] + 3
+
+
+class WithColumnsForSome(GroupAdmin):
+    def get_list_display(self, request: HttpRequest) -> Any:
+        return ("seen_at",) if request.user.is_superuser else ()
+
+
+@pytest.mark.usefixtures("groups")
+def test_columns_may_depend_on_the_request(register: Register) -> None:
+    register(WithColumnsForSome)
+    shown = {
+        role: client_for(role).get(url("changelist")).content.decode().count('class="field-seen_at')
+        for role in ("superuser", "viewer")
+    }
+    assert shown == {"superuser": 6, "viewer": 0}
+
+
+def test_rows_that_load_more_groups_have_a_cell_per_column(register: Register) -> None:
+    register(WithColumns)
+    plant_tree(250, 249)
+    page = client_for("superuser").get(url("changelist")).content.decode()
+    rows = re.findall("<tr data-.*?</tr>", page, re.DOTALL)
+    assert "data-more" in rows[-1]
+    assert {len(re.findall("<t[dh][ >]", row)) for row in rows} == {11}
+
+
+class WithFacts(GroupAdmin):
+    fields = (*GroupAdmin.fields, "count_letters")
+
+    @admin.display(description="letters")
+    def count_letters(self, group: Group) -> int:
+        return count_letters(group)
+
+
+@pytest.mark.usefixtures("groups")
+def test_the_page_of_a_group_may_show_additional_fields(register: Register) -> None:
+    register(WithFacts)
+    assert "Letters: 8" in text(client_for("viewer").get(url("change", 3)))
+
+
+# Templates and mixins
+
+
+class Guardian(AppConfig):
+    """Without ``ready``, which changes the user model for all later tests."""
+
+    name = "guardian"
+
+
+@pytest.fixture
+def mixins(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
+    """Mixins whose templates replace those of an admin."""
+    # Importing guardian registers a check.
+    monkeypatch.setattr(registry, "registered_checks", set(registry.registered_checks))
+    apps = {"append": [f"{__name__}.{Guardian.__name__}", "import_export"]}
+    with modify_settings(INSTALLED_APPS=apps), override_settings(ANONYMOUS_USER_NAME=None):
+        from guardian.admin import GuardedModelAdminMixin  # noqa: PLC0415 - needs its app
+        from import_export.admin import (  # type: ignore[import-untyped]  # noqa: PLC0415 - as above
+            ExportMixin,
+            ImportExportMixin,
+        )
+
+        yield SimpleNamespace(
+            export=ExportMixin, import_export=ImportExportMixin, guarded=GuardedModelAdminMixin
+        )
+
+
+@pytest.mark.usefixtures("groups")
+@pytest.mark.parametrize("name", ["export", "import_export"])
+def test_the_list_keeps_the_fetch_link_with_import_export(
+    name: str, register: Register, mixins: SimpleNamespace
+) -> None:
+    register(type("Exporting", (getattr(mixins, name), GroupAdmin), {}))
+    client = client_for("superuser")
+    page = client.get(url("changelist"))
+    assert len(lines(page)) == 6
+    for target in ("fetch", "export"):
+        assert f'<a href="{url(target)}' in page.content.decode()
+    exported = client.post(url("export"), {"format": "0", "groupresource_name": "on"})
+    assert "Kadıköy" in exported.content.decode()
+
+
+@pytest.mark.usefixtures("groups")
+def test_the_page_of_a_group_keeps_path_buttons_and_subgroups_with_guardian(
+    register: Register, mixins: SimpleNamespace
+) -> None:
+    register(type("Guarded", (mixins.guarded, GroupAdmin), {}))
+    page = client_for("superuser").get(url("change", 3))
+    shown = page.content.decode()
+    assert lines(page) == ["4", "6"]
+    assert [part.text for part in page.context["path"]] == ["Rehber", "Müşteriler"]
+    for part in (
+        url("permissions", 3),
+        'class="iletimerkezi-path"',
+        f'formaction="{url("fetch")}"',
+    ):
+        assert part in shown
+
+
+class WithTemplate(GroupAdmin):
+    change_list_template = "own.html"
+
+
+@pytest.mark.usefixtures("groups")
+def test_our_templates_wrap_the_templates_of_a_project(
+    register: Register, settings: Any, tmp_path: Path
+) -> None:
+    own = '{{% extends "admin/{}.html" %}}{{% block {} %}}Own{{{{ block.super }}}}{{% endblock %}}'
+    by_name = tmp_path / "admin/django_iletimerkezi/group/change_form.html"
+    by_name.parent.mkdir(parents=True)
+    by_name.write_text(own.format("change_form", "form_top"))
+    (tmp_path / "own.html").write_text(own.format("change_list", "search"))
+    settings.TEMPLATES = [settings.TEMPLATES[0] | {"DIRS": [tmp_path]}]
+    register(WithTemplate)
+    client = client_for("superuser")
+    for page, ours in ((url("changelist"), "addlink"), (url("change", 3), "iletimerkezi-path")):
+        shown = client.get(page).content.decode()
+        assert "Own" in shown
+        assert ours in shown
 
 
 # Other admins and models
@@ -290,7 +521,7 @@ def test_a_proxy_model_has_the_same_pages(register: Register, proxy: type[Group]
         }.items()
     }
     assert "tree.css" in pages["history"]
-    assert 'class="iletimerkezi-tree"' in pages["changelist"]
+    assert "iletimerkezi-tree" in pages["changelist"]
     assert 'href="/admin/auth/proxy/fetch/"' in pages["changelist"]
     assert 'formaction="/admin/auth/proxy/fetch/"' in pages["change"]
     assert NOTE in pages["delete"]

@@ -40,12 +40,12 @@ def answer(**fields: Any) -> bytes:
 
 
 def written(group: str) -> bytes:
-    """Return an answer with a group that json.dumps would write in another way."""
+    """Return an answer with a group that json.dumps would write differently."""
     return f'{{"response": {{"status": {{"code": 200}}, "group": {group}}}}}'.encode()
 
 
 def nested(levels: int) -> bytes:
-    """Return an answer with so many levels that json.dumps may not be able to write it."""
+    """Return an answer that may have more levels than json.dumps can write."""
     start = "".join(
         f'{{"id": {level}, "name": "", "count": 0, "children": [' for level in range(1, levels + 1)
     )
@@ -201,7 +201,7 @@ def test_a_name_of_the_wrong_type_is_refused(name: Any) -> None:
 @pytest.mark.parametrize("escape", [r"\u0000", r"\ud800", r"\udc00\ud800", r"a\udfffb"])
 def test_a_name_that_databases_cannot_hold_is_refused(escape: str) -> None:
     body = written(f'{{"id": 5, "name": "{escape}", "count": 1}}')
-    assert flaw(body) == "response.group.name has characters that no database can hold"
+    assert flaw(body) == "response.group.name contains characters that no database can store"
 
 
 def test_a_pair_of_surrogates_is_one_character() -> None:
@@ -332,7 +332,7 @@ def test_five_thousand_levels_are_refused() -> None:
     assert flaw(nested(5000)) == "it is nested too deeply"
 
 
-def test_an_answer_is_refused_if_its_reader_recurses_too_deeply() -> None:
+def test_an_answer_is_refused_if_the_parser_recurses_too_deeply() -> None:
     def recurse(response: dict[str, Any]) -> GroupData:
         return recurse(response)
 
@@ -391,13 +391,13 @@ def test_an_error_code_in_the_body_wins_over_an_http_error() -> None:
 
 
 @pytest.mark.parametrize("body", [envelope(message="Yok"), envelope(code=None, message="Yok")])
-def test_the_http_status_counts_if_the_body_has_no_code(body: bytes) -> None:
+def test_the_http_status_is_used_if_the_body_has_no_code(body: bytes) -> None:
     caught = error(body, http_status=463)
     assert (type(caught), caught.message) == (GroupNotFound, "Yok")
 
 
 @pytest.mark.parametrize("body", [b"", b"<html>", b"[]", b'{"response": {"status": 463}}'])
-def test_the_http_status_counts_if_there_is_no_envelope(body: bytes) -> None:
+def test_the_http_status_is_used_if_the_body_has_no_envelope(body: bytes) -> None:
     caught = error(body, http_status=401)
     assert (type(caught), caught.message) == (AuthenticationFailed, "Unauthorized")
 
@@ -411,7 +411,7 @@ WITHOUT_STATUS = json.dumps({"response": {"group": GROUP}}).encode()
 
 
 @pytest.mark.parametrize("body", [envelope(), envelope(code=None), WITHOUT_STATUS])
-def test_http_200_is_enough_without_a_code(body: bytes) -> None:
+def test_http_200_is_a_success_if_the_body_has_no_code(body: bytes) -> None:
     assert read(body).id == 5
 
 
@@ -424,7 +424,7 @@ def test_an_invalid_code_is_refused(code: Any) -> None:
 
 
 @pytest.mark.parametrize("code", [True, 463.0, "OK", [463]])
-def test_an_http_error_counts_if_the_code_is_invalid(code: Any) -> None:
+def test_the_http_error_is_used_if_the_code_is_invalid(code: Any) -> None:
     assert type(error(envelope(code=code), http_status=463)) is GroupNotFound
 
 
@@ -435,7 +435,7 @@ def test_an_undocumented_code_is_an_api_error(code: int) -> None:
 
 
 @pytest.mark.parametrize("body", [b"<html>", b"", envelope(code=502)])
-def test_a_server_error_means_that_the_service_is_unavailable(body: bytes) -> None:
+def test_a_server_error_raises_service_unavailable(body: bytes) -> None:
     with pytest.raises(ServiceUnavailable, match=r"^iletimerkezi is not available: .* 502 \("):
         read(body, 502)
 
@@ -497,7 +497,7 @@ def test_a_credential_in_a_message_is_redacted(code: int) -> None:
     assert "secret" not in repr(caught.value) + repr(vars(caught.value))
 
 
-def test_a_long_message_is_redacted_before_it_is_cut() -> None:
+def test_a_long_message_is_redacted_before_being_cut() -> None:
     body = envelope(code=463, message="x" * 195 + "secret")
     with pytest.raises(GroupNotFound) as caught:
         read(body, redact=hide_secret)

@@ -25,9 +25,10 @@ from urllib.parse import urlsplit
 import pytest
 from django.db import connection
 
-from django_iletimerkezi.models import Group
+from django_iletimerkezi.models import Change, Group
 from django_iletimerkezi.testing import GroupDict
 
+from .changes import assert_changes_end_in_rows
 from .commands import Outcome
 from .forest import Forest, describe, tree_of
 from .vendor import HASH, KEY
@@ -35,8 +36,16 @@ from .vendor import HASH, KEY
 ROOT = Path(__file__).parent.parent
 CONNECTIONS = 4
 STOPPED = (
-    "CommandError: Stopped. All answers are stored. Run the command again to fetch the rest.\n"
+    "CommandError: Stopped. All answers received so far are stored. The next fetch requests all "
+    "groups again.\n"
 )
+
+# Those of PostgreSQL are of psycopg.IsolationLevel: repeatable read and serializable.
+ISOLATIONS: dict[str, list[Any]] = {
+    "sqlite": [None],
+    "postgresql": [None, 3, 4],
+    "mysql": [None, "repeatable read", "serializable"],
+}
 
 Tree = Mapping[int, Iterable[int]]
 
@@ -56,6 +65,7 @@ class Database:
     """
 
     def __init__(self, directory: Path) -> None:
+        self.options: dict[str, Any] = {}
         self._file: Path | None = None
         if connection.vendor == "sqlite":
             self._file = directory / "db.sqlite3"
@@ -76,6 +86,10 @@ class Database:
         table = Group._meta.db_table
         found = self._execute(f"SELECT id FROM {table} WHERE fetched_at IS NOT NULL")
         return {group_id for (group_id,) in found}
+
+    def changes(self) -> list[tuple[Any, ...]]:
+        columns = ", ".join(map(connection.ops.quote_name, ("group_id", "kind", "before", "after")))
+        return self._execute(f"SELECT {columns} FROM {Change._meta.db_table} ORDER BY id")
 
     def _execute(self, statement: str) -> list[tuple[Any, ...]]:
         if self._file:
@@ -117,6 +131,7 @@ def start(
             "PATH": os.environ["PATH"],
             "DJANGO_SETTINGS_MODULE": "tests.process_settings",
             "DATABASE_URL": database.url,
+            "DATABASE_OPTIONS": json.dumps(database.options),
             "BATCH_GROUPS": str(batch),
             **server.settings,
         },
@@ -186,20 +201,24 @@ def loops(rows: Mapping[int, Row]) -> set[int]:
     return found
 
 
-def test_loops_are_found() -> None:
+def test_groups_in_a_loop_are_found_by_the_test_helper() -> None:
     rows = {1: row(2, 1), 2: row(1, 2), 3: row(2, 3), 4: row(None, 4)}
     assert loops(rows) == {1, 2}
 
 
-def test_rows_of_a_killed_fetch_are_correct_and_the_next_fetch_completes_them(
+def test_a_killed_fetch_leaves_correct_rows_for_the_next_fetch(
     database: Database,
 ) -> None:
     tree = tree_of(120, 6)
     chance = random.Random(20)
     fetched = []
-    for number in chance.sample(range(1, 120), 5):
+    # Seven on each of three databases make twenty moments.
+    for number in chance.sample(range(1, 120), 7):
         kill_during_answer(number, chance.uniform(0, 0.02), database, tree)
-        assert database.rows().items() <= rows_of(tree).items()
+        rows = database.rows()
+        assert rows.items() <= rows_of(tree).items()
+        created = sorted((pk, "created", None, found.name) for pk, found in rows.items())
+        assert sorted(database.changes()) == created
         fetched.append(len(database.fetched()))
     assert any(0 < stored < len(tree) for stored in fetched)
     with Stage(tree) as server:
@@ -221,9 +240,12 @@ def kill_during_answer(number: int, delay: float, database: Database, tree: Tree
         assert end(process).status == -signal.SIGKILL
 
 
-def test_writers_that_contradict_each_other_make_no_loop_and_lose_nothing(
-    database: Database,
+@pytest.mark.parametrize("isolation", ISOLATIONS[connection.vendor])
+def test_concurrent_contradicting_fetches_store_all_groups_without_a_loop(
+    isolation: Any, database: Database
 ) -> None:
+    if isolation:
+        database.options = {"OPTIONS": {"isolation_level": isolation}}
     chance = random.Random(8)
     ids = range(1, 41)
 
@@ -232,11 +254,11 @@ def test_writers_that_contradict_each_other_make_no_loop_and_lose_nothing(
 
     with Stage(list_of) as server:
         writers = [
-            start(database, server, *map(str, chance.sample(ids, 6)), "--depth", "2", batch=5)
-            for _writer in range(4)
+            start(database, server, *map(str, chance.sample(ids, 3)), "--depth", "2", batch=5)
+            for _writer in range(8)
         ]
         outcomes = [end(writer) for writer in writers]
-    assert [(outcome.status, outcome.err) for outcome in outcomes] == [(0, "")] * 4
+    assert [(outcome.status, outcome.err) for outcome in outcomes] == [(0, "")] * 8
     rows = database.rows()
     assert rows.keys() == set(server.asked) | {child for _parent, child in server.links}
     assert loops(rows) == set()
@@ -245,12 +267,20 @@ def test_writers_that_contradict_each_other_make_no_loop_and_lose_nothing(
     assert links <= server.links
     unplaced = {pk: replace(found, parent_id=None, is_missing=False) for pk, found in rows.items()}
     assert unplaced == {pk: row(None, pk) for pk in rows}
+    facts = {
+        pk: {
+            "name": found.name,
+            "count": found.count,
+            "parent": found.parent_id,
+            "missing": bool(found.is_missing),
+        }
+        for pk, found in rows.items()
+    }
+    assert_changes_end_in_rows(database.changes(), facts)
 
 
 @pytest.mark.parametrize("number", [1, 60, 120])
-def test_ctrl_c_ends_a_fetch_and_all_earlier_answers_are_stored(
-    number: int, database: Database
-) -> None:
+def test_ctrl_c_ends_a_fetch_after_storing_earlier_answers(number: int, database: Database) -> None:
     tree = tree_of(120, 6)
     with Stage(tree, latency=0.005) as server:
         process = start(database, server, "1", "-r")
@@ -262,7 +292,7 @@ def test_ctrl_c_ends_a_fetch_and_all_earlier_answers_are_stored(
     assert len(rows) >= (number if number > 1 else 0)
 
 
-def test_ctrl_c_does_not_wait_for_a_vendor_that_hangs_and_the_next_fetch_completes_the_tree(
+def test_ctrl_c_ends_a_fetch_while_the_vendor_hangs(
     database: Database,
 ) -> None:
     tree = tree_of(200, 20)
@@ -285,14 +315,14 @@ def test_ctrl_c_does_not_wait_for_a_vendor_that_hangs_and_the_next_fetch_complet
         finally:
             going_on.set()
         assert (outcome.status, outcome.out, outcome.err) == (130, "", STOPPED)
-        # Ctrl-C may hit the very moment in which one answer is taken from the queue.
+        # Ctrl-C may interrupt the moment in which an answer is taken from the queue.
         assert len(database.fetched()) >= 99
         assert database.rows().items() <= rows_of(tree).items()
         assert run(database, server, "1", "-r").status == 0
     assert database.rows() == rows_of(tree)
 
 
-def test_a_terminal_shows_progress_on_stderr_and_stdout_has_only_json(database: Database) -> None:
+def test_progress_goes_to_stderr_and_json_to_stdout(database: Database) -> None:
     # A progress bar appears after half a second.
     with Stage(tree_of(120, 20), latency=0.025) as server:
         outcome = run_on_a_terminal(database, server, "1", "-r", "--format", "json")

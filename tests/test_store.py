@@ -1,10 +1,11 @@
-"""Answers into the table, on a real database."""
+"""Answers are stored in the table of a real database."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest import mock
 
 import pytest
 from django.db import NotSupportedError, OperationalError, connection, connections, transaction
@@ -13,14 +14,14 @@ from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from django_iletimerkezi.api.parsing import Absence, Answer, GroupData
+from django_iletimerkezi.api.parsing import Absence, Answer, GroupData, Reply
 from django_iletimerkezi.mirror import bulk, rules
 from django_iletimerkezi.mirror.store import remove, store
-from django_iletimerkezi.models import Group
+from django_iletimerkezi.models import Change, Group
 from django_iletimerkezi.turkish import sort_key
 
 from .answers import absence, answer, at, batches, group, histories
-from .databases import conflict, deadlock
+from .databases import DISMISSALS, conflict, deadlock, dismiss, session_id
 
 pytestmark = pytest.mark.django_db
 
@@ -44,6 +45,8 @@ def test_every_column_of_a_first_answer_is_stored() -> None:
             "sort_key": sort_key(name),
             "search_key": name,
             "count": count,
+            "total": total,
+            "unexplored": 1,
             "seen_at": at(1),
             "placed_at": at(1) if parent else None,
             "fetched_at": None if parent else at(1),
@@ -51,14 +54,14 @@ def test_every_column_of_a_first_answer_is_stored() -> None:
             "denied_at": None,
             "missing_since": None,
         }
-        for pk, parent, name, count in [(1, None, "bir", 5), (2, 1, "iki", 7)]
+        for pk, parent, name, count, total in [(1, None, "bir", 5, 12), (2, 1, "iki", 7, 7)]
     ]
 
 
 def test_parents_are_written_first_where_the_database_checks_each_row(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """MariaDB checks foreign keys row by row, within a statement too."""
+    """MariaDB checks foreign keys row by row, even within one statement."""
     store([answer(1, group(2, group(3, group(1, group(4)))))])
     monkeypatch.setattr(connection.features, "can_defer_constraint_checks", False)
     written: list[int] = []
@@ -92,7 +95,7 @@ def test_every_column_of_a_changed_group_is_stored() -> None:
 def test_store_returns_the_differences() -> None:
     store([answer(1, group(1, group(2, name="iki")))])
     assert store([answer(2, group(1, group(2, name="two")))]) == [
-        rules.Difference(2, "renamed", "iki", "two")
+        rules.Difference(2, Change.Kind.RENAMED, "iki", "two")
     ]
 
 
@@ -102,12 +105,12 @@ def test_a_group_that_is_no_longer_listed_keeps_its_row_and_place() -> None:
     assert (parents(), missing()) == ({1: None, 2: 1, 3: 1}, {2})
 
 
-def test_a_subgroup_that_moves_to_a_group_listed_after_it_is_stored() -> None:
+def test_a_subgroup_that_moves_to_a_later_listed_group_is_stored() -> None:
     store([answer(1, group(1, 2, group(3, 2)))])
     assert parents() == {1: None, 2: 3, 3: 1}
 
 
-def test_a_chain_whose_ids_run_backwards_is_stored_in_one_batch() -> None:
+def test_a_chain_with_descending_ids_is_stored_in_one_batch() -> None:
     chain = group(1)
     for pk in range(2, 60):
         chain = group(pk, chain)
@@ -130,10 +133,11 @@ def test_a_loop_of_two_thousand_groups_is_cut() -> None:
     assert parents()[2] == 1
 
 
+@pytest.mark.no_cover
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(data=st.data(), history=histories())
-def test_the_table_matches_the_rules_applied_to_all_rows(
-    data: st.DataObject, history: list[Answer | Absence]
+def test_stored_rows_match_the_rules_applied_in_memory(
+    data: st.DataObject, history: list[Reply]
 ) -> None:
     rows: dict[int, Group] = {}
     with transaction.atomic():
@@ -147,6 +151,10 @@ def test_the_table_matches_the_rules_applied_to_all_rows(
         transaction.set_rollback(True)
 
 
+def sums() -> dict[int, tuple[int, int]]:
+    return {row.pk: (row.total, row.unexplored) for row in Group.objects.order_by("pk")}
+
+
 def told(row: Group) -> tuple[Any, ...]:
     return tuple(
         getattr(row, field.attname)
@@ -155,13 +163,36 @@ def told(row: Group) -> tuple[Any, ...]:
     )
 
 
-def test_removed_groups_leave_their_subgroups_at_the_top() -> None:
-    store([answer(1, group(1, group(2, 3)))])
+def test_subgroups_of_removed_groups_move_to_the_top() -> None:
+    store([answer(1, group(1, group(2, group(3, count=3), count=2), count=1))])
     remove(Group.objects.filter(pk=2))
     assert parents() == {1: None, 3: None}
+    assert sums() == {1: (1, 0), 3: (3, 1)}
 
 
-def test_a_group_listed_below_a_removed_one_is_placed_again() -> None:
+def test_removing_a_deep_group_updates_the_sums_of_all_groups_above() -> None:
+    chain = group(1500, count=1)
+    for pk in range(1499, 0, -1):
+        chain = group(pk, chain)
+    store([answer(1, chain)])
+    remove(Group.objects.filter(pk=1500))
+    assert not Group.objects.exclude(total=0).exists()
+
+
+def test_a_group_that_occurs_twice_in_a_queryset_is_removed_once() -> None:
+    store([answer(1, group(1, 2, 3))])
+    remove(Group.objects.filter(children__gte=1))
+    assert parents() == {2: None, 3: None}
+
+
+def test_removed_groups_are_subtracted_from_all_sums_above() -> None:
+    chain = group(1, group(2, group(3, group(4, group(5, count=5), count=4), count=3), count=2))
+    store([answer(1, chain)])
+    remove(Group.objects.filter(pk__in=[3, 5]))
+    assert sums() == {1: (2, 1), 2: (2, 1), 4: (4, 1)}
+
+
+def test_a_group_listed_below_a_removed_group_is_placed_again() -> None:
     store([answer(1, group(1, group(2, 3)))])
     remove(Group.objects.filter(pk=2))
     store([answer(2, group(3))])
@@ -170,7 +201,7 @@ def test_a_group_listed_below_a_removed_one_is_placed_again() -> None:
     assert parents() == {1: None, 2: 1, 3: 2}
 
 
-def test_times_from_a_clock_that_was_ahead_do_not_freeze_the_mirror() -> None:
+def test_rows_with_times_in_the_future_accept_new_answers() -> None:
     later = datetime.now(UTC) + timedelta(days=3650)
     now = datetime.now(UTC)
     ahead = Answer(1, later, group(1, group(2, name="old"), 3))
@@ -185,8 +216,8 @@ def test_times_from_a_clock_that_was_ahead_do_not_freeze_the_mirror() -> None:
     assert (parents(), missing()) == ({1: None, 2: 9, 3: 1, 9: None}, {3})
 
 
-def test_a_fetch_repairs_keys_that_do_not_match_the_name() -> None:
-    """As after a data migration, or a release that computes keys in another way."""
+def test_a_fetch_repairs_wrong_sort_and_search_keys() -> None:
+    """Keys are wrong after a data migration, or after a release that computes keys differently."""
     store([answer(1, group(1, group(2, name="Şişli")))])
     Group.objects.update(sort_key="", search_key="old")
     store([answer(2, group(1, group(2, name="Şişli")))])
@@ -203,14 +234,14 @@ def test_answers_after_a_removal_give_the_same_mirror_in_any_order(is_reversed: 
     assert (parents(), missing()) == ({1: None, 2: 1, 3: 1}, {2})
 
 
-def test_a_removed_parent_that_is_only_mentioned_gets_its_subgroups_back() -> None:
+def test_a_removed_parent_regains_its_subgroups_when_listed_again() -> None:
     store([answer(1, group(1, group(2, 3)))])
     remove(Group.objects.filter(pk=2))
     store([answer(2, group(1, 2))])
     assert parents() == {1: None, 2: 1, 3: 2}
 
 
-def test_a_link_that_was_cut_comes_back_when_a_group_of_the_loop_was_removed() -> None:
+def test_a_cut_link_is_restored_when_a_group_of_its_loop_is_removed() -> None:
     store([answer(1, group(4, 1)), answer(2, group(1, 5)), answer(3, group(5, 4))])
     assert parents() == {1: None, 4: 5, 5: 1}
     remove(Group.objects.filter(pk=5))
@@ -221,7 +252,7 @@ def test_a_link_that_was_cut_comes_back_when_a_group_of_the_loop_was_removed() -
 # Values
 
 
-def test_the_largest_values_and_any_text_come_back_unchanged() -> None:
+def test_the_largest_values_and_any_text_are_stored_unchanged() -> None:
     name = "Müşteriler ıİğĞ 👩‍👩‍👧 \n" + "x" * 5000
     store([answer(1, group(2**63 - 1, name=name, count=2**31 - 1))])
     stored = Group.objects.get()
@@ -266,6 +297,33 @@ def test_the_active_time_zone_does_not_change_local_times() -> None:
         assert Group.objects.get().name == "yeni"
 
 
+@pytest.mark.no_cover
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_the_newest_answer_wins_in_the_repeated_hour_of_a_clock_change(data: st.DataObject) -> None:
+    """Clocks in Berlin went back to 2 o'clock at 01:00 UTC, amid the answers."""
+    rows: dict[int, Group] = {}
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        override_settings(USE_TZ=False, TIME_ZONE="Europe/Berlin"),
+        transaction.atomic(),
+    ):
+        patch.setattr("tests.answers.START", datetime(2025, 10, 26, 0, 55, tzinfo=UTC))
+        for batch in data.draw(batches(data.draw(histories()))):
+            changes = rules.apply(rows, batch)
+            assert set(store(batch)) == set(changes)
+        transaction.set_rollback(True)
+
+
+def test_the_repeated_hour_changes_stored_times_by_at_most_a_microsecond() -> None:
+    first = datetime(2025, 10, 26, 0, 30, 0, 7, tzinfo=UTC)
+    with override_settings(USE_TZ=False, TIME_ZONE="Europe/Berlin"):
+        store([Answer(1, first, group(1, 2)), Answer(2, first + timedelta(hours=1), group(2))])
+        stored = Group.objects.order_by("pk").values_list("fetched_at", flat=True)
+        local = datetime(2025, 10, 26, 2, 30)  # noqa: DTZ001 - USE_TZ is False here
+        assert list(stored) == [local.replace(microsecond=6), local.replace(microsecond=7)]
+
+
 # Statements
 
 
@@ -281,14 +339,14 @@ def test_the_number_of_statements_does_not_grow_with_the_subgroups(size: int) ->
     assert counts == [5, 5, 5]
 
 
-def test_an_answer_with_nothing_new_to_store_writes_nothing() -> None:
+def test_an_answer_that_is_already_stored_writes_nothing() -> None:
     store([answer(1, group(1, 2))])
     with CaptureQueriesContext(connection) as queries:
         store([answer(1, group(1, 2))])
     assert len(queries) == 4
 
 
-def test_an_unknown_database_is_refused_and_nothing_is_written(
+def test_an_unsupported_database_is_refused_and_nothing_is_written(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(connections["default"], "vendor", "oracle")
@@ -298,7 +356,7 @@ def test_an_unknown_database_is_refused_and_nothing_is_written(
 
 
 @pytest.mark.parametrize("packet", [1, 200, 10**6])
-def test_rows_that_do_not_fit_into_one_packet_are_all_stored(
+def test_rows_larger_than_one_packet_are_all_stored(
     packet: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(bulk, "PACKET", packet)
@@ -312,12 +370,6 @@ def named(group_id: int) -> GroupData:
 
 # Connections
 
-# SQLite has no server that could close a connection.
-DISMISSALS = {
-    "postgresql": [("SELECT pg_backend_pid()", "SELECT pg_terminate_backend(%s)")],
-    "mysql": [("SELECT CONNECTION_ID()", "KILL %s")],
-}
-
 
 @pytest.mark.django_db(transaction=True)
 def test_store_reconnects_after_the_server_closed_the_connection() -> None:
@@ -328,19 +380,13 @@ def test_store_reconnects_after_the_server_closed_the_connection() -> None:
 
 
 def close_our_connection() -> None:
-    """Let the server close the connection of this thread."""
-    for who, kill in DISMISSALS.get(connection.vendor, ()):
-        with connection.cursor() as cursor:
-            cursor.execute(who)
-            ours = cursor.fetchone()
-        other = connection.copy()
-        with other.cursor() as cursor:
-            cursor.execute(kill, ours)
-        other.close()
+    """Make the server close the connection of this thread."""
+    if connection.vendor in DISMISSALS:
+        dismiss([session_id("default")])
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_batch_is_stored_although_the_server_closes_the_connection_meanwhile(
+def test_a_batch_is_stored_if_the_server_closes_the_connection_meanwhile(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     upsert, attempts = bulk.upsert, []
@@ -358,7 +404,7 @@ def test_a_batch_is_stored_although_the_server_closes_the_connection_meanwhile(
 
 
 def fail(monkeypatch: pytest.MonkeyPatch, errors: list[OperationalError]) -> None:
-    """Let the next attempts to store fail."""
+    """Make the next attempts to store fail."""
     monkeypatch.setattr("random.uniform", lambda least, most: 0)
     upsert = bulk.upsert
 
@@ -372,7 +418,7 @@ def fail(monkeypatch: pytest.MonkeyPatch, errors: list[OperationalError]) -> Non
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("make_error", [conflict, deadlock])
-def test_a_batch_that_lost_a_conflict_four_times_is_stored(
+def test_a_batch_is_stored_after_four_conflicts(
     monkeypatch: pytest.MonkeyPatch, make_error: Callable[[], OperationalError]
 ) -> None:
     fail(monkeypatch, [make_error() for _ in range(4)])
@@ -381,7 +427,19 @@ def test_a_batch_that_lost_a_conflict_four_times_is_stored(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_batch_that_always_loses_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_dead_pooled_connections_are_replaced_before_a_retry(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pool = mock.Mock()
+    connection.ensure_connection()
+    monkeypatch.setattr(type(connections["default"]), "pool", pool, raising=False)
+    fail(monkeypatch, [conflict()])
+    store([answer(1, group(1))])
+    pool.check.assert_called_once_with()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_batch_with_too_many_conflicts_raises_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
     fail(monkeypatch, [conflict() for _ in range(5)])
     with pytest.raises(OperationalError):
         store([answer(1, group(1))])
@@ -397,7 +455,9 @@ def test_a_conflict_within_a_larger_transaction_is_raised(monkeypatch: pytest.Mo
 
 
 @pytest.mark.django_db(transaction=True)
-def test_another_error_of_the_database_is_raised_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_database_errors_other_than_conflicts_are_not_retried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     errors = [OperationalError("no"), OperationalError("no")]
     fail(monkeypatch, errors)
     with pytest.raises(OperationalError):

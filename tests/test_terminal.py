@@ -1,4 +1,4 @@
-"""What the commands write, to any stream."""
+"""What the commands write to any stream."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ from django_iletimerkezi.models import Group
         ("iso8859-9", r"|   `-- Iğdır \U0001f4df"),
     ],
 )
-def test_only_what_an_encoding_lacks_is_replaced(encoding: str, written: str) -> None:
+def test_only_unencodable_characters_are_replaced(encoding: str, written: str) -> None:
     raw = io.BytesIO()
     with io.TextIOWrapper(raw, encoding=encoding, write_through=True) as stream:
         TerminalCommand(stdout=stream).write("│   └── Iğdır 📟")
@@ -42,7 +43,7 @@ def test_a_full_disk_is_reported_at_the_end() -> None:
     assert Group.objects.exclude(fetched_at=None).count() == 2
 
 
-def test_a_closed_stream_gets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nothing_is_written_to_a_closed_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", None)
     TerminalCommand().write("nothing")
 
@@ -64,9 +65,8 @@ def manage(tmp_path: Path, redirections: str, *arguments: str) -> subprocess.Com
     )
 
 
-def test_all_groups_are_fetched_although_the_output_cannot_be_written(tmp_path: Path) -> None:
+def test_all_groups_are_fetched_if_the_output_cannot_be_written(tmp_path: Path) -> None:
     assert manage(tmp_path, "", "migrate").returncode == 0
-    database = sqlite3.connect(tmp_path / "db.sqlite3")
     for redirections, returncode, error in (
         (">/dev/full", 1, "The output could not be written: No space left on device."),
         (">&-", 0, ""),
@@ -77,10 +77,12 @@ def test_all_groups_are_fetched_although_the_output_cannot_be_written(tmp_path: 
         assert process.returncode == returncode
         assert error in process.stderr
         assert "Traceback" not in process.stderr
-        query = "DELETE FROM django_iletimerkezi_group WHERE fetched_at > '' RETURNING id"
-        assert sorted(database.execute(query)) == [(1110,), (1120,)]
-        database.commit()
-    database.close()
+        with closing(sqlite3.connect(tmp_path / "db.sqlite3")) as database, database:
+            rows = database.execute(
+                "UPDATE django_iletimerkezi_group SET fetched_at = NULL"
+                " WHERE fetched_at IS NOT NULL RETURNING id"
+            )
+            assert sorted(rows) == [(1110,), (1120,)]
 
 
 @pytest.mark.django_db

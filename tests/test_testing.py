@@ -59,29 +59,29 @@ NO_GROUP = refusal(463, "Böyle bir grup bulunamadı.")
 
 
 @pytest.mark.parametrize("group_id", [5, 97101])
-def test_the_documented_sample_is_returned(sandbox: Sandbox, group_id: int) -> None:
+def test_the_sandbox_returns_the_documented_sample(sandbox: Sandbox, group_id: int) -> None:
     status = {"code": 200, "message": "İşlem başarılı"}
     expected = {"status": status, "group": DOCUMENTED_SAMPLE}
     assert ask(sandbox, envelope(group_id)) == (200, expected)
 
 
-def test_the_child_of_the_sample_is_returned(sandbox: Sandbox) -> None:
+def test_the_sandbox_returns_the_subgroup_of_the_sample(sandbox: Sandbox) -> None:
     status, answer = ask(sandbox, envelope(97489))
     assert (status, answer["group"]) == (200, CHILD)
 
 
-def test_the_phone_book_has_32_groups_on_three_levels_below_its_root() -> None:
+def test_the_sandbox_phone_book_has_32_groups_on_three_levels_below_the_root() -> None:
     walked = list(walk([PHONE_BOOK]))
     assert len({group["id"] for _depth, group in walked}) == len(walked) == 32
     assert max(depth for depth, _group in walked) == 3
 
 
-def test_every_group_of_the_phone_book_is_returned(sandbox: Sandbox) -> None:
+def test_the_sandbox_returns_every_group_of_the_phone_book(sandbox: Sandbox) -> None:
     for _depth, group in walk([PHONE_BOOK]):
         assert ask(sandbox, envelope(group["id"]))[1]["group"]["name"] == group["name"]
 
 
-def test_an_answer_lists_only_direct_subgroups(sandbox: Sandbox) -> None:
+def test_a_sandbox_answer_lists_only_direct_subgroups(sandbox: Sandbox) -> None:
     children = ask(sandbox, envelope(1000))[1]["group"]["children"]
     assert [child["id"] for child in children] == [1100, 1200, 1300, 1400, 1500]
     assert all(child.keys() == {"id", "name", "count"} for child in children)
@@ -119,13 +119,13 @@ def test_turkish_names_are_sent_as_utf_8(sandbox: Sandbox) -> None:
         envelope(True),
     ],
 )
-def test_a_request_of_the_wrong_shape_is_answered_with_400(sandbox: Sandbox, body: Any) -> None:
+def test_a_malformed_request_is_answered_with_400(sandbox: Sandbox, body: Any) -> None:
     assert ask(sandbox, body) == UNREADABLE
     assert sandbox.asked == []
 
 
 @pytest.mark.parametrize("body", [b"", b"<xml>", b"{", b"\xff"])
-def test_a_request_that_is_not_json_is_answered_with_400(sandbox: Sandbox, body: bytes) -> None:
+def test_an_invalid_json_request_is_answered_with_400(sandbox: Sandbox, body: bytes) -> None:
     with closing(connect(sandbox)) as connection:
         assert send(connection, body) == UNREADABLE
 
@@ -139,7 +139,7 @@ def test_wrong_credentials_are_answered_with_401(sandbox: Sandbox, wrong: dict[s
 
 
 @pytest.mark.parametrize("path", ["/", "/v1/", "/v2/get-group/json", "/v1/get-balance/json"])
-def test_another_path_is_answered_with_404(sandbox: Sandbox, path: str) -> None:
+def test_an_unknown_path_is_answered_with_404(sandbox: Sandbox, path: str) -> None:
     assert ask(sandbox, envelope(5), path=path) == NO_METHOD
 
 
@@ -194,7 +194,7 @@ def test_the_sandbox_records_the_ids_of_requests(sandbox: Sandbox) -> None:
     assert sandbox.asked == [5, 97489, 6, 5]
 
 
-def test_a_given_tree_replaces_the_sample() -> None:
+def test_a_custom_tree_replaces_the_sample() -> None:
     tree = [{"id": 7, "name": "Bayiler", "count": 3, "children": [CHILD]}]
     with Sandbox(tree) as sandbox:
         assert ask(sandbox, envelope(7))[1]["group"] == tree[0]
@@ -202,12 +202,12 @@ def test_a_given_tree_replaces_the_sample() -> None:
         assert ask(sandbox, envelope(5)) == ask(sandbox, envelope(97101)) == NO_GROUP
 
 
-def test_a_tree_may_be_any_iterable() -> None:
+def test_the_tree_of_a_sandbox_may_be_any_iterable() -> None:
     with Sandbox(iter([CHILD])) as sandbox:
         assert ask(sandbox, envelope(97489))[1]["group"] == CHILD
 
 
-def test_an_empty_tree_has_no_groups() -> None:
+def test_a_sandbox_with_an_empty_tree_has_no_groups() -> None:
     with Sandbox([]) as sandbox:
         assert ask(sandbox, envelope(97489)) == NO_GROUP
 
@@ -218,19 +218,19 @@ def test_the_tree_can_be_replaced_while_the_sandbox_runs(sandbox: Sandbox) -> No
     assert ask(sandbox, envelope(97101)) == NO_GROUP
 
 
-def test_aliases_can_be_given() -> None:
+def test_an_alias_returns_another_group() -> None:
     with Sandbox([CHILD], aliases={8: 97489}) as sandbox:
         assert ask(sandbox, envelope(8))[1]["group"] == CHILD
         assert ask(sandbox, envelope(5)) == NO_GROUP
 
 
-def test_credentials_can_be_given() -> None:
+def test_a_sandbox_accepts_only_its_custom_credentials() -> None:
     with Sandbox(key="k", hash="h") as sandbox:
         assert ask(sandbox, envelope(5, key="k", hash="h"))[0] == 200
         assert ask(sandbox, envelope(5)) == UNAUTHORIZED
 
 
-def test_given_headers_are_sent_with_each_answer(sandbox: Sandbox) -> None:
+def test_custom_headers_are_sent_with_each_answer(sandbox: Sandbox) -> None:
     sandbox.headers = {"Retry-After": "7"}
     with closing(connect(sandbox)) as connection:
         for group_id in (5, 6):
@@ -308,7 +308,7 @@ def test_a_connection_stays_usable_after_a_get_request_with_a_body(sandbox: Sand
         assert send(connection, b"{}") == UNREADABLE
 
 
-def test_stopping_closes_open_connections() -> None:
+def test_stopping_a_sandbox_closes_open_connections() -> None:
     sandbox = Sandbox().start()
     with closing(connect(sandbox)) as connection:
         assert send(connection, b"{}") == UNREADABLE
@@ -328,12 +328,12 @@ def test_the_alias_of_the_sample_can_be_removed() -> None:
         assert ask(sandbox, envelope(5)) == NO_GROUP
 
 
-def test_children_may_be_null() -> None:
+def test_children_in_the_tree_of_a_sandbox_may_be_null() -> None:
     with Sandbox([{"id": 7, "name": "", "count": 0, "children": None}]) as sandbox:
         assert ask(sandbox, envelope(7))[0] == 200
 
 
-def test_a_client_that_hangs_up_is_not_reported(
+def test_a_dropped_connection_is_not_reported_by_the_sandbox(
     sandbox: Sandbox, capfd: pytest.CaptureFixture[str]
 ) -> None:
     address = "127.0.0.1", urlsplit(sandbox.url).port
@@ -345,7 +345,7 @@ def test_a_client_that_hangs_up_is_not_reported(
     assert capfd.readouterr().err == ""
 
 
-def test_an_error_in_the_sandbox_itself_is_reported(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_bug_in_the_sandbox_is_reported(capfd: pytest.CaptureFixture[str]) -> None:
     with Sandbox([{"id": 7, "name": object(), "count": 0}]) as sandbox:
         with pytest.raises(RemoteDisconnected):
             ask(sandbox, envelope(7))
@@ -353,8 +353,8 @@ def test_an_error_in_the_sandbox_itself_is_reported(capfd: pytest.CaptureFixture
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
-def test_a_sandbox_of_the_parent_process_refuses_to_be_changed_or_read() -> None:
-    """As when a module starts it and “manage.py test --parallel” forks."""
+def test_a_sandbox_of_the_parent_process_cannot_be_changed_or_read() -> None:
+    """“manage.py test --parallel” forks after a module may have started the sandbox."""
     with Sandbox() as sandbox:
         pid = os.fork()
         if pid == 0:
@@ -368,7 +368,9 @@ def test_a_sandbox_of_the_parent_process_refuses_to_be_changed_or_read() -> None
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 2
 
 
-def test_the_error_in_another_process_names_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_error_for_a_sandbox_of_another_process_names_the_fix(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with Sandbox() as sandbox:
         monkeypatch.setattr(os, "getpid", lambda: 0)
         with pytest.raises(RuntimeError, match="Start it in setUpClass or in a fixture"):

@@ -6,16 +6,19 @@ import re
 from io import BytesIO
 from pathlib import Path
 
+import django
 import pytest
 from babel.messages.catalog import Catalog, Message
 from babel.messages.extract import DEFAULT_KEYWORDS, extract_from_dir
 from babel.messages.mofile import read_mo, write_mo
 from babel.messages.pofile import read_po
+from django.apps import apps
+from django.db.models import Model
 from django.utils.translation import override
 
 import django_iletimerkezi
 from django_iletimerkezi.exceptions import GroupNotFound, ServiceUnavailable
-from django_iletimerkezi.management.trees import text_lines
+from django_iletimerkezi.management.trees import arranged, text_lines
 from django_iletimerkezi.models import Group
 
 PACKAGE = Path(django_iletimerkezi.__file__).parent
@@ -64,7 +67,7 @@ def _forms(text: str | list[str] | tuple[str, ...] | None) -> tuple[str, ...]:
     return tuple(text) if isinstance(text, list | tuple) else (text or "",)
 
 
-def test_the_catalogue_has_the_marked_texts_and_no_others() -> None:
+def test_the_catalogue_has_exactly_the_marked_texts() -> None:
     marked = in_source()
     assert (None, ("contact group",)) in marked
     catalogue = translated()
@@ -107,7 +110,7 @@ def test_the_compiled_catalogue_is_up_to_date() -> None:
     assert read_mo(BytesIO(committed)).plural_forms == translated().plural_forms
 
 
-def test_an_error_is_translated_when_it_is_shown() -> None:
+def test_an_error_is_translated_when_shown() -> None:
     error = GroupNotFound(463, "Yok.")
     text = "iletimerkezi answered %(code)s (%(message)s)."
     values = {"code": 463, "message": "Yok."}
@@ -124,8 +127,31 @@ def test_the_names_of_the_model_are_translated() -> None:
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
-def test_counts_are_translated(number: int) -> None:
+def test_counts_in_messages_are_translated(number: int) -> None:
     with override("tr"):
-        [line] = text_lines([Group(pk=5, name="Bayiler", count=number)], 5)
+        [line] = text_lines(
+            arranged([Group(pk=5, name="Bayiler", count=number, total=number)], [5])
+        )
         assert f"{number} kişi" in line
         assert f"{number} saniye" in str(ServiceUnavailable("Meşgul.", retry_after=number))
+
+
+@pytest.mark.parametrize("app", ["", "contrib/admin", "contrib/auth", "contrib/contenttypes"])
+def test_texts_that_django_has_too_are_translated_as_in_django(app: str) -> None:
+    """Otherwise the order of INSTALLED_APPS would decide which translation users see."""
+    folder = Path(django.__path__[0], app or "conf", "locale", "tr", "LC_MESSAGES")
+    theirs = content((folder / "django.mo").read_bytes())
+    ours = content(CATALOGUE.with_suffix(".mo").read_bytes())
+    assert {key: ours[key] for key in ours.keys() & theirs.keys()} == {
+        key: theirs[key] for key in ours.keys() & theirs.keys()
+    }
+
+
+@pytest.mark.parametrize("model", list(apps.get_app_config("django_iletimerkezi").get_models()))
+def test_labels_do_not_start_with_a_letter_that_django_capitalizes_wrongly(
+    model: type[Model],
+) -> None:
+    """Django writes “I” for a capital “i”, where Turkish writes “İ”."""
+    with override("tr"):
+        labels = {str(field.verbose_name) for field in model._meta.concrete_fields}
+    assert {label for label in labels - {"id"} if label.startswith("i")} == set()

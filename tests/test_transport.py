@@ -11,10 +11,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 import trustme
 import vcr  # type: ignore[import-untyped]
+from mocket import Mocket, Mocketizer  # type: ignore[import-untyped]
+from mocket.mocks.mockhttp import Entry  # type: ignore[import-untyped]
 from vcr.errors import (  # type: ignore[import-untyped]
     CannotOverwriteExistingCassetteException,
 )
@@ -55,7 +58,7 @@ def test_connections_that_the_server_closed_are_opened_again() -> None:
 
 
 def test_a_kept_connection_that_breaks_before_the_answer_is_replaced_at_once() -> None:
-    """As when the server closes an idle connection while the request is on its way."""
+    """The server may close an idle connection while the request is on its way."""
 
     def answer_and_reset(connection: vendor.Connection) -> None:
         reply(200, envelope(group=vendor.GROUP), Connection="keep-alive")(connection)
@@ -87,7 +90,7 @@ def test_a_kept_connection_that_breaks_within_the_answer_is_an_error() -> None:
     assert server.accepted == 1
 
 
-def test_answers_that_only_announce_the_answer_are_skipped() -> None:
+def test_informational_answers_are_skipped() -> None:
     early = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n"
     more = b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n"
 
@@ -188,7 +191,7 @@ def test_closed_clients_refuse_requests() -> None:
     assert server.accepted == 1
 
 
-def test_unresolvable_names_are_reported() -> None:
+def test_unresolvable_host_names_are_reported() -> None:
     with make_client("https://vendor.invalid/v1/") as client:
         with pytest.raises(ServiceUnavailable, match=r"The name vendor\.invalid cannot be res"):
             client.get_group(5)
@@ -234,7 +237,7 @@ def test_the_timeout_covers_the_whole_request(script: vendor.Script) -> None:
     assert time.monotonic() - start >= 0.3
 
 
-def test_a_short_timeout_is_kept_while_another_request_has_a_long_timeout() -> None:
+def test_parallel_requests_keep_their_own_timeouts() -> None:
     is_asked = threading.Event()
 
     def hang(connection: vendor.Connection) -> None:
@@ -246,7 +249,7 @@ def test_a_short_timeout_is_kept_while_another_request_has_a_long_timeout() -> N
             slow = threads.submit(client.get_group, 5)
             assert is_asked.wait(LONG)
             with pytest.raises(ServiceUnavailable, match=r"did not answer within 0\.\d+ seconds"):
-                client.ask(5, within=0.3)
+                client.ask_group(5, within=0.3)
             assert not slow.done()
             assert server.finished == []
         assert isinstance(slow.exception(LONG), RuntimeError)
@@ -286,7 +289,7 @@ def resolve_to(monkeypatch: pytest.MonkeyPatch, *addresses: tuple[str, int]) -> 
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: found)
 
 
-def test_an_address_that_hangs_leaves_time_for_the_next_address(
+def test_the_next_address_is_tried_if_an_address_hangs(
     full_listener: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Vendor(well()) as server:
@@ -441,7 +444,9 @@ def test_connections_that_break_behind_a_proxy_are_reported_for_the_tls_step(
     with Vendor(reply(200)) as proxy:
         monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy.host}")
         with make_client(URL) as client:
-            with pytest.raises(ServiceUnavailable, match="the server there may not") as caught:
+            with pytest.raises(
+                ServiceUnavailable, match="the server at this address may not"
+            ) as caught:
                 client.get_group(5)
     assert caught.value.step == "tls"
 
@@ -484,7 +489,7 @@ def test_the_timeout_covers_proxy_and_server_together(
                 client.get_group(5)
 
 
-def test_clients_know_whether_they_use_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_reports_whether_requests_use_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTPS_PROXY", "http://127.0.0.1:9")
     monkeypatch.setenv("NO_PROXY", "direct.example.test")
     with make_client(URL) as client:
@@ -504,7 +509,7 @@ def test_requests_without_tls_bypass_proxies(monkeypatch: pytest.MonkeyPatch) ->
 
 @pytest.mark.usefixtures("trust")
 @pytest.mark.parametrize("scheme", ["https", "HTTPS"])
-def test_netrc_files_add_nothing_to_a_request(
+def test_netrc_files_are_ignored(
     scheme: str, tls: ssl.SSLContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "netrc").write_text("default login anna password pa55word\n")
@@ -529,6 +534,40 @@ def test_an_environment_that_prevents_requests_is_reported(
             client.get_group(5)
 
 
+# Bugs
+
+
+@pytest.mark.parametrize("error", [AttributeError, KeyError, TypeError, UnboundLocalError])
+@pytest.mark.parametrize(
+    ("place", "step"),
+    [
+        ("django_iletimerkezi.api.transport._count_addresses", "connection"),
+        ("urllib3.connection.HTTPConnection.request", "answer"),
+        ("django_iletimerkezi.api.transport._read", "answer"),
+        ("django_iletimerkezi.api.client.read_answer", "answer"),
+    ],
+)
+def test_a_bug_is_reported_without_a_retry_or_a_credential(
+    place: str, step: str, error: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object, **kwargs: object) -> None:
+        raise error(f"no {KEY} with {HASH}")
+
+    line = (
+        rf"^This is a bug: {error.__name__} in test_transport\.py, line \d+, during a request to "
+    )
+    advice = r"\. Report it with the versions of \S+, requests and urllib3\.$"
+    with Vendor(well()) as server, make_client(server.url, retries=2) as client:
+        with monkeypatch.context() as broken:
+            broken.setattr(place, fail)
+            with pytest.raises(IletimerkeziError, match=line + server.host + advice) as caught:
+                client.get_group(5)
+        assert client.get_group(5).id == 5
+        assert server.accepted <= 2
+    assert type(caught.value) is IletimerkeziError
+    assert (caught.value.is_fatal, caught.value.step) == (True, step)
+
+
 # Tools that replace connections
 
 
@@ -551,3 +590,59 @@ def test_no_request_goes_out_over_an_open_connection_while_vcrpy_replays(tmp_pat
         assert sandbox.asked == [5]
         client.get_group(5)
         assert sandbox.asked == [5, 5]
+
+
+@pytest.fixture
+def pyopenssl() -> Iterator[Any]:
+    from urllib3.contrib import pyopenssl  # noqa: PLC0415 - urllib3-future lacks it
+
+    yield pyopenssl
+    pyopenssl.extract_from_urllib3()
+
+
+# pyOpenSSL must be imported before mocket replaces the sockets. At its end, mocket injects
+# pyOpenSSL into urllib3.
+@pytest.mark.usefixtures("pyopenssl")
+def test_mocket_answers_requests() -> None:
+    url = "http://127.0.0.1:8000/v1/"
+    body = envelope(group=vendor.GROUP)
+    Entry.single_register(Entry.POST, f"{url}get-group/json", body=body)
+    with Mocketizer(strict_mode=True), make_client(url) as client:
+        assert [client.get_group(5).id for _ in range(2)] == [5, 5]
+        assert len(Mocket.request_list()) == 2
+
+
+@pytest.fixture
+def pyopenssl_in_urllib3(pyopenssl: Any) -> None:
+    """Some releases of google-auth inject pyOpenSSL when they are imported."""
+    pyopenssl.inject_into_urllib3()
+
+
+@pytest.mark.usefixtures("trust", "pyopenssl_in_urllib3")
+def test_pyopenssl_encrypts_requests(tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    with Vendor(vendor.keep_alive, tls=tls) as server, Vendor(tunnel(server)) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy.host}")
+        with make_client(URL) as client:
+            assert [client.get_group(5).id for _ in range(2)] == [5, 5]
+    assert server.accepted == 1
+
+
+@pytest.mark.usefixtures("pyopenssl_in_urllib3")
+def test_pyopenssl_rejects_unknown_certificates(tls: ssl.SSLContext) -> None:
+    with Vendor(well(), tls=tls) as server:
+        with make_client(f"https://{server.host}/v1/", retries=2) as client:
+            with pytest.raises(ServiceUnavailable, match=r"^No secure connection to 127\.0\.0\.1"):
+                client.get_group(5)
+    assert (server.accepted, server.received) == (1, [])
+
+
+@pytest.mark.usefixtures("trust", "pyopenssl_in_urllib3")
+def test_the_timeout_covers_requests_that_pyopenssl_encrypts(
+    tls: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Vendor(vendor.drip_body, tls=tls) as server, Vendor(tunnel(server)) as proxy:
+        monkeypatch.setenv("HTTPS_PROXY", f"http://{proxy.host}")
+        with make_client(URL, timeout=0.5) as client:
+            with pytest.raises(ServiceUnavailable, match="did not answer within"):
+                client.get_group(5)
+        assert server.finished == []

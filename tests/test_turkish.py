@@ -22,15 +22,15 @@ def test_letters_sort_in_turkish_alphabetical_order() -> None:
     assert is_in_order(list(SMALL))
 
 
-def test_the_order_ignores_case() -> None:
+def test_the_turkish_order_ignores_case() -> None:
     assert list(map(sort_key, SMALL)) == list(map(sort_key, CAPITAL))
 
 
-def test_the_order_is_blanks_punctuation_digits_letters_other_characters() -> None:
+def test_blanks_sort_before_punctuation_digits_letters_and_other_characters() -> None:
     assert is_in_order(["", " ", "-", "0", "9", "a", "z", "α", "日", "😀"])
 
 
-def test_shorter_names_sort_before_longer_ones() -> None:
+def test_a_name_sorts_before_longer_names_with_the_same_start() -> None:
     assert is_in_order(["2", "10", "a", "a b", "a’b", "ab", "ac"])
 
 
@@ -42,7 +42,7 @@ def test_foreign_letters_sort_like_their_base_letters(foreign: str, turkish: str
     assert sort_key(foreign) == sort_key(turkish)
 
 
-def test_a_foreign_letter_does_not_move_the_turkish_letters_beside_it() -> None:
+def test_a_foreign_letter_does_not_change_the_order_of_turkish_letters() -> None:
     assert sort_key("âşıçğöü") == sort_key("aşıçğöü")
 
 
@@ -62,7 +62,7 @@ def test_numbers_in_names_sort_by_their_value() -> None:
     assert sort_key("Şube 007") == sort_key("şube 7")
 
 
-def test_a_sort_key_is_a_limited_number_of_digits() -> None:
+def test_a_sort_key_has_a_limited_number_of_digits() -> None:
     key = sort_key("Şube 😀\x00\t" * 1000)
     assert key.isascii()
     assert key.isdigit()
@@ -92,7 +92,7 @@ def test_each_spelling_of_istanbul_has_the_same_search_key(text: str) -> None:
         ("📟", "📟"),
     ],
 )
-def test_a_search_needs_no_turkish_keyboard(text: str, key: str) -> None:
+def test_turkish_names_are_found_by_ascii_letters(text: str, key: str) -> None:
     assert search_key(text) == key
 
 

@@ -65,7 +65,7 @@ class Vendor:
 
     @property
     def accepted(self) -> int:
-        """How many connections have been accepted so far."""
+        """The number of connections accepted so far."""
         return len(self._threads) - 1
 
     @property

@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 import tarfile
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +21,7 @@ ROOT = Path(__file__).parent.parent
 DIST = ROOT / "dist"
 VERSION = django_iletimerkezi.__version__
 STEM = f"django_iletimerkezi-{VERSION}"
+HAS_ADDRESS = bool(os.environ.get("REPOSITORY_URL"))
 SETTINGS = """
 import os
 from django_iletimerkezi.testing import Sandbox
@@ -81,7 +83,21 @@ def test_the_source_distribution_has_the_package_and_the_files_to_build_it() -> 
         "django_iletimerkezi.egg-info",
         "pyproject.toml",
         "setup.cfg",
+        "setup.py",
     }
+
+
+def test_pypi_shows_no_relative_link_and_only_pictures_with_an_address() -> None:
+    with (
+        zipfile.ZipFile(DIST / f"{STEM}-py3-none-any.whl") as wheel,
+        tarfile.open(DIST / f"{STEM}.tar.gz") as archive,
+    ):
+        of_source = archive.extractfile(f"{STEM}/PKG-INFO")
+        assert of_source
+        shown = [wheel.read(f"{STEM}.dist-info/METADATA").decode(), of_source.read().decode()]
+    for text in shown:
+        assert [link for link in re.findall(r"\]\(([^)]+)", text) if "https://" not in link] == []
+        assert ("![" in text, "\nProject-URL: " in text) == (HAS_ADDRESS, HAS_ADDRESS)
 
 
 def test_the_tag_matches_the_version_and_a_tagged_version_has_a_date() -> None:
@@ -107,7 +123,8 @@ def test_the_wheel_works_in_a_bare_project(run: Run) -> None:
     applied = [f"  Applying django_iletimerkezi.{name}... OK" for name in hashes()]
     assert (out[-len(applied) :], err) == (applied, [])
     out, err = manage("fetch_group", "5")
-    assert out[:2] == ["Test 1 (id 97101, 1 contact)", "└── Test 2 (id 97489, 2 contacts)"]
+    assert out[0] == "Test 1 (id 97101, 1 contact, at least 3 including subgroups)"
+    assert out[1] == "└── Test 2 (id 97489, 2 contacts)"
     assert "2 created" in out[2]
     assert len(err) == 1  # The sample returns another group than the one asked for.
     assert "1 kişi" in manage("fetch_group", "5", LANGUAGE_CODE="tr")[0][0]

@@ -1,77 +1,95 @@
-"""The list of groups in the admin: a tree, or the hits of a search with their paths."""
+"""The group list in the admin, as a tree or as search results with paths."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from copy import copy
-from typing import Any, cast
+from datetime import datetime
+from typing import Any, NamedTuple, cast
 
 from django.contrib import messages
 from django.contrib.admin.options import IncorrectLookupParameters
-from django.contrib.admin.views.main import SEARCH_VAR, ChangeList
+from django.contrib.admin.views.main import SEARCH_VAR
 from django.core.paginator import InvalidPage
-from django.db.models import Case, Q, QuerySet, When
+from django.db.models import QuerySet, Sum
 from django.http import HttpRequest
+from django.utils import timezone
 from django.utils.http import urlencode
 from django.utils.translation import gettext_lazy as _
 
 from ..display import WHOLE_TREE
+from ..finding import ORDER, Part, read_paths
 from ..ids import MAX_ID, parse_id, parse_number
 from ..models import Group, GroupQuerySet
-from ..turkish import search_key
 from . import tree
-from .filters import is_valid
+from .access import is_filtered
+from .pages import SafeChangeList
 
 FROM_VAR = "_from"
 START_VAR = "_start"
 
 MAX_QUERY = 600
-"""Longest query string: every link on a page repeats it, and nobody types more."""
+"""Most characters in a query string. Users type less, and each link repeats the query string."""
 
 
-def search(groups: QuerySet[Group], term: str) -> QuerySet[Group]:
-    """Find groups that have each word of a term in their name or id. Id matches come first."""
-    words = search_key(term).split()
-    if not words or "\0" in term:
-        return groups.none()
-    ids = []
-    for word in words:
-        match = Q(search_key__contains=word)
-        if group_id := parse_id(word):
-            ids.append(group_id)
-            match |= Q(pk=group_id)
-        groups = groups.filter(match)
-    ids_first = [Case(When(pk__in=ids, then=0), default=1)] if ids else []
-    return groups.order_by(*ids_first, *tree.ORDER)
+class Summary(NamedTuple):
+    """The totals of all groups. ``oldest`` is the earliest ``seen_at`` of the listed groups."""
+
+    groups: int
+    contacts: int
+    unexplored: int
+    missing: int
+    oldest: datetime | None
 
 
-class TreeChangeList(ChangeList):
-    """``nodes`` is what the page shows, ``path`` leads to the group at which the tree starts."""
+def summarize(groups: GroupQuerySet, number: int) -> Summary:
+    """Summarize all groups. Reads only an index and the top-level groups, unless some are hidden.
+
+    ``number`` is the number of groups, which the list has already counted.
+    """
+    if is_filtered(groups):
+        contacts, _groups, unexplored = groups.totals()
+    else:
+        tops = groups.order_by().filter(parent=None)
+        sums = tops.aggregate(Sum("total", default=0), Sum("unexplored", default=0))
+        contacts, unexplored = int(sums["total__sum"]), int(sums["unexplored__sum"])
+    # Compare with a date, because SQLite uses no index for "is not null".
+    epoch = datetime(1970, 1, 1, tzinfo=timezone.now().tzinfo)
+    by_age = groups.listed().order_by("missing_since", "seen_at").values_list("seen_at", flat=True)
+    missing = groups.order_by().filter(missing_since__gt=epoch).count()
+    return Summary(number, contacts, unexplored, missing, oldest=by_age.first())
+
+
+class TreeChangeList(SafeChangeList):
+    """The group list as a tree, or as search results.
+
+    ``nodes`` are the rows of the page. ``path`` is the path to the group at which the tree starts.
+    ``table_context`` is the context of the table template.
+    """
 
     queryset: GroupQuerySet
     root_queryset: GroupQuerySet
     nodes: Sequence[tree.Node | tree.More]
-    path: tuple[tree.Part, ...] = ()
+    table_context: dict[str, Any]
+    summary: Summary | None = None
+    path: tuple[Part, ...] = ()
     from_id: int | None = None
 
     def get_filters_params(self, params: dict[str, Any] | None = None) -> dict[str, Any]:
         given = super().get_filters_params(params)
-        kept = {name: texts for name, texts in given.items() if name not in {FROM_VAR, START_VAR}}
-        for name, texts in kept.items():
-            if not all(is_valid(name, text, self.lookup_opts) for text in texts):
-                raise IncorrectLookupParameters
-        return kept
+        return {name: texts for name, texts in given.items() if name not in {FROM_VAR, START_VAR}}
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Group]:
         queryset = super().get_queryset(request, exclude_parameters)
-        # Only facets exclude parameters. They count what the filters would leave below a group.
+        # Django excludes parameters only to count facets. In the tree of a group, facets count its
+        # direct subgroups.
         if exclude_parameters is not None and self.from_id:
             queryset = queryset.filter(parent=self.from_id)
         return queryset
 
     def get_results(self, request: HttpRequest) -> None:
         if len(request.META.get("QUERY_STRING", "")) > MAX_QUERY:
-            messages.error(request, _("The search is too long."))
+            messages.error(request, _("The search text is too long."))
             raise IncorrectLookupParameters
         if self.query:
             self._find(request)
@@ -81,21 +99,31 @@ class TreeChangeList(ChangeList):
 
     @property
     def counted(self) -> TreeChangeList:
-        """The same list, with the number of groups on all of its pages."""
+        """A copy of the list that counts the groups on all pages."""
         counted = copy(self)
         if self.from_id and self.multi_page:
             counted.result_count = self.paginator.count + bool(self.path)
         return counted
 
+    @property
+    def without_columns(self) -> TreeChangeList:
+        """A copy without columns, so that Django and themes render no rows beside ours."""
+        bare = copy(self)
+        bare.list_display = ()
+        return bare
+
     def read_from_ids(self) -> list[int]:
-        """Return the ids of the groups at which the tree starts, or refuse the query string."""
+        """Return the ids of the groups at which the tree starts.
+
+        Raises IncorrectLookupParameters if an id is invalid.
+        """
         ids = [parse_id(text) for text in self.filter_params.get(FROM_VAR, [])]
         if None in ids:
             raise IncorrectLookupParameters
         return cast("list[int]", ids)
 
     def kept_query(self) -> str:
-        """Return the filters as the start of a query string."""
+        """Return the filters as a query string, without the search and the position in the tree."""
         ours = {FROM_VAR, START_VAR, SEARCH_VAR}
         kept = {name: value for name, value in self.filter_params.items() if name not in ours}
         return urlencode(kept, doseq=True)
@@ -103,9 +131,10 @@ class TreeChangeList(ChangeList):
     def _find(self, request: HttpRequest) -> None:
         self.list_per_page = tree.PAGE
         super().get_results(request)
-        found = tree.nodes(self.result_list, self.root_queryset)
-        tree.add_paths(found, self.root_queryset)
-        self.nodes = found
+        self.nodes = found = tree.nodes(self.result_list, self.root_queryset)
+        paths = read_paths([node.group.pk for node in found], self.root_queryset)
+        for node in found:
+            node.path = paths.get(node.group.pk, ())
 
     def _grow(self, request: HttpRequest) -> None:
         self.show_full_result_count = self.can_show_all = False
@@ -116,28 +145,39 @@ class TreeChangeList(ChangeList):
 
     def _top(self, request: HttpRequest) -> list[tree.Node | tree.More]:
         self.result_count = self.queryset.count()
-        self.full_result_count = None if self.queryset.query.where else self.result_count
+        has_filters = len(self.queryset.query.where) > len(self.root_queryset.query.where)
+        self.full_result_count = None if has_filters else self.result_count
+        if not has_filters and self.result_count and not self.is_popup:
+            self.summary = summarize(self.root_queryset, self.result_count)
         if self.result_count <= WHOLE_TREE:
             self.multi_page = False
-            return tree.arrange(self._nodes(self.queryset.order_by(*tree.ORDER)))
+            return tree.arrange(self._nodes(self.queryset.order_by(*ORDER)))
         found = self._page(request, tree.roots(self.queryset))
         return tree.arrange([*found, *tree.next_level(found, self.root_queryset, self.queryset)])
 
     def _subtree(self, request: HttpRequest, group_id: int) -> list[tree.Node | tree.More]:
-        self.path = tree.shortened(self.root_queryset.path(group_id))
-        top = self._nodes(self.root_queryset.filter(pk=group_id))
+        paths = read_paths([group_id], self.root_queryset, inclusive=True)
+        self.path = paths.get(group_id, ())
+        start = self.root_queryset.filter(pk=group_id)
+        top = self._nodes(cast("GroupQuerySet", self.apply_select_related(start)))
         for node in top:
             node.is_match = self.queryset.contains(node.group)
-        found = self._page(request, self.queryset.filter(parent=group_id).order_by(*tree.ORDER))
+        found = self._page(request, self.queryset.filter(parent=group_id).order_by(*ORDER))
         below = tree.next_level(found, self.root_queryset, self.queryset)
         shown = tree.arrange([*top, *found, *below], paged=group_id)
-        # "Select all" is not offered here: everything selectable is on the page.
+        # Do not offer "select all", because all selectable groups are on the page.
         self.result_count = sum(isinstance(node, tree.Node) for node in shown)
         self.full_result_count = self.result_count
         return shown
 
     def _page(self, request: HttpRequest, groups: GroupQuerySet) -> list[tree.Node]:
         self.paginator = self.model_admin.get_paginator(request, groups, tree.PAGE)
+        if self.page_num == 1:
+            # Do not count the groups at the top, because finding them in a filtered tree is the
+            # slowest query of all. In most trees, the top level fits on one page.
+            found = list(groups[: tree.PAGE + 1])
+            self.multi_page = len(found) > tree.PAGE
+            return self._nodes(found[: tree.PAGE])
         self.multi_page = self.paginator.count > tree.PAGE
         try:
             page = self.paginator.page(self.page_num if self.multi_page else 1)
@@ -145,12 +185,25 @@ class TreeChangeList(ChangeList):
             raise IncorrectLookupParameters from None
         return self._nodes(page.object_list)
 
-    def _nodes(self, groups: GroupQuerySet) -> list[tree.Node]:
+    def _nodes(self, groups: Iterable[Group]) -> list[tree.Node]:
         return tree.nodes(groups, self.root_queryset, self.queryset)
 
 
+class ExportChangeList(TreeChangeList):
+    """The filtered groups for the CSV export. ``_from`` limits the file to one subtree."""
+
+    def get_results(self, request: HttpRequest) -> None:
+        self.result_list = self.nodes = []
+        from_ids = self.read_from_ids()
+        if len(from_ids) > 1:
+            raise IncorrectLookupParameters
+        for group_id in from_ids:
+            below = self.root_queryset.subtree(group_id).order_by().values("pk")
+            self.queryset = self.queryset.filter(pk__in=below)
+
+
 class SubgroupsChangeList(TreeChangeList):
-    """The subgroups of some groups, for tree.js to insert."""
+    """The subgroups of the requested groups. tree.js inserts them into the page."""
 
     def get_results(self, request: HttpRequest) -> None:
         start = parse_number(request.GET.get(START_VAR, "0"))

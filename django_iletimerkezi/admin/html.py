@@ -1,33 +1,36 @@
-"""Nodes of a tree as HTML. Not a template: a page has hundreds, and this is much faster."""
+"""Renders tree nodes as HTML. A template would be much slower for hundreds of nodes per page."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from functools import cache
 
+from django.forms.utils import to_current_timezone
 from django.utils import timezone
-from django.utils.formats import date_format, localize
+from django.utils.formats import date_format, number_format
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 from django.utils.timesince import timesince
 from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
 
 from ..models import Group
+from .columns import Columns
 from .tree import More, Node
 
 _GROUP = """<tr data-id="{id}" data-level="{level}"{attributes}>
-{box}<th class="iletimerkezi-name" aria-labelledby="{names}">{toggle}{name}{missing}{path}</th>
+{box}<th class="iletimerkezi-name" aria-labelledby="{names}">{toggle}{name}{mark}{path}</th>
 <td class="iletimerkezi-number">{id}</td>
 <td class="iletimerkezi-number">{contacts}</td>
-<td class="iletimerkezi-number">{subgroups}</td>
-<td>{fetched}</td>
+{total}<td class="iletimerkezi-number">{subgroups}</td>
+<td>{fetched}</td>{columns}
 </tr>
 """
 _MORE = """<tr data-level="{level}" data-parent="{parent}" data-start="{start}">
 {box}<th class="iletimerkezi-name"><a href="{url}" data-more>{text}</a></th>
-<td></td><td></td><td></td><td></td>
+<td></td><td></td>{total}<td></td><td></td>{columns}
 </tr>
 """
 _BOX = (
@@ -40,27 +43,41 @@ _TOGGLE = (
 )
 _NAME = '<a id="g{id}" href="{url}"{popup}><bdi>{name}</bdi></a>'
 _MISSING = ' <span id="m{id}" class="iletimerkezi-missing" title="{exact}">{text}</span>'
+_CHANGED = ' <span id="m{id}" class="iletimerkezi-badge">{text}</span>'
 _TIME = '<time datetime="{iso}" title="{exact}">{text}</time>'
 
+_TOTAL = '<td class="iletimerkezi-number">{total}{bar}</td>\n'
+_AT_LEAST = '<span title="{}">{}</span>'
+_BAR = (
+    '<svg class="iletimerkezi-bar" viewBox="0 0 100 1" preserveAspectRatio="none" '
+    'aria-hidden="true"><rect width="{}" height="1"/></svg>'
+)
+
 _NOTHING = SafeString("")
-_NO_BOX = SafeString("<td></td>")
-
-
-def _caching_date_format() -> Callable[[date], str]:
-    return cache(lambda day: date_format(day, "DATE_FORMAT"))
+_EMPTY = SafeString("<td></td>")
 
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """What the rows of a table share. An id is appended to ``tree_query``."""
+    """The options that all rows of a table share.
+
+    Links append a group id to ``tree_query``. If ``largest`` is not 0, bars compare the totals with
+    this number. ``marks`` maps the ids of recently changed groups to a text.
+    """
 
     groups_url: str
     group_query: str
     tree_query: str
+    columns: Columns
+    has_totals: bool = True
+    largest: int = 0
+    marks: Mapping[int, str] = field(default_factory=dict)
     has_checkboxes: bool = False
     is_flat: bool = False
     is_popup: bool = False
-    format_day: Callable[[date], str] = field(default_factory=_caching_date_format)
+    # A page repeats many days and numbers, and formatting is slow.
+    format_day: Callable[[date], str] = field(default_factory=lambda: cache(date_format))
+    format_number: Callable[[int], str] = field(default_factory=lambda: cache(format_number))
 
     def group_url(self, group: Group) -> str:
         return f"{self.groups_url}{group.pk}/change/"
@@ -69,20 +86,26 @@ class Table:
         return f"{self.groups_url}{self.tree_query}{group_id}"
 
     def exact(self, moment: datetime) -> str:
-        """Format date and time, to the second, in the active language."""
-        local = timezone.localtime(moment) if timezone.is_aware(moment) else moment
-        return f"{self.format_day(local.date())} {local:%H:%M:%S}"
+        """Format a date and time to the second in the active language."""
+        return exact(moment, self.format_day)
+
+
+def exact(moment: datetime, format_day: Callable[[date], str] = date_format) -> str:
+    """Format a date and time to the second in the active language."""
+    local = to_current_timezone(moment)
+    return f"{format_day(local.date())} {local:%H:%M:%S}"
 
 
 def as_html(nodes: Iterable[Node | More], table: Table) -> SafeString:
-    """Return the rows of a table's body. Names are escaped."""
+    """Render the rows of a table body. Names are escaped."""
     rows = (_more(node, table) if isinstance(node, More) else _group(node, table) for node in nodes)
-    return mark_safe("".join(rows))  # noqa: S308 - format_html made each row
+    return mark_safe("".join(rows))  # noqa: S308 - format_html builds each row
 
 
 def _group(node: Node, table: Table) -> SafeString:
     group = node.group
     pk = group.pk
+    mark = _mark(group, table)
     return format_html(
         _GROUP,
         id=pk,
@@ -91,12 +114,14 @@ def _group(node: Node, table: Table) -> SafeString:
         box=_box(node, table),
         toggle=_toggle(node, table),
         name=_name(group, table),
-        names=f"g{pk} m{pk}" if group.missing_since else f"g{pk}",
-        missing=_missing(group, table),
+        names=f"g{pk} m{pk}" if mark else f"g{pk}",
+        mark=mark,
         path=_path(node, table),
-        contacts=localize(group.count),
+        contacts=table.format_number(group.count),
+        total=_total(group, table),
         subgroups=_subgroups(node, table),
-        fetched=_time(group.fetched_at, table) if group.fetched_at else _("never"),
+        fetched=time_tag(group.fetched_at, table.format_day) if group.fetched_at else _("never"),
+        columns=table.columns.cells(group),
     )
 
 
@@ -114,7 +139,7 @@ def _attributes(node: Node, table: Table) -> SafeString:
 def _box(node: Node, table: Table) -> SafeString:
     if not table.has_checkboxes:
         return _NOTHING
-    return format_html(_BOX, id=node.group.pk) if node.is_match else _NO_BOX
+    return format_html(_BOX, id=node.group.pk) if node.is_match else _EMPTY
 
 
 def _toggle(node: Node, table: Table) -> SafeString:
@@ -135,15 +160,16 @@ def _name(group: Group, table: Table) -> SafeString:
 
 
 def _popup(group: Group, table: Table) -> SafeString:
-    """Let a click choose the group where a popup offers groups to choose."""
+    """Return the attribute that makes a click choose the group in a popup."""
     return format_html(' data-popup-opener="{}"', group.pk) if table.is_popup else _NOTHING
 
 
-def _missing(group: Group, table: Table) -> SafeString:
-    if not group.missing_since:
-        return _NOTHING
-    exact = table.exact(group.missing_since)
-    return format_html(_MISSING, id=group.pk, exact=exact, text=_("missing"))
+def _mark(group: Group, table: Table) -> SafeString:
+    if group.missing_since:
+        moment = table.exact(group.missing_since)
+        return format_html(_MISSING, id=group.pk, exact=moment, text=_("missing"))
+    text = table.marks.get(group.pk)
+    return format_html(_CHANGED, id=group.pk, text=text) if text else _NOTHING
 
 
 def _path(node: Node, table: Table) -> SafeString:
@@ -157,8 +183,39 @@ def _path(node: Node, table: Table) -> SafeString:
     return format_html('\n<div class="iletimerkezi-path">{}</div>', parts)
 
 
+def _total(group: Group, table: Table) -> SafeString:
+    if not table.has_totals:
+        return _NOTHING
+    total = table.format_number(group.total)
+    if group.unexplored:
+        text = _("at least %s") % total
+        total = format_html(_AT_LEAST, describe_unexplored(group.unexplored), text)
+    bar = _NOTHING
+    if table.largest:
+        bar = format_html(_BAR, f"{100 * group.total / table.largest:.1f}")
+    return format_html(_TOTAL, total=total, bar=bar)
+
+
+def describe_total(contacts: int, unexplored: int) -> str:
+    """Format a total, with “at least” if it is a lower bound."""
+    if not unexplored:
+        return format_number(contacts)
+    least = _("at least %s") % format_number(contacts)
+    return f"{least}; {describe_unexplored(unexplored)}"
+
+
+def describe_unexplored(number: int) -> str:
+    text = ngettext("%s group has never been fetched", "%s groups have never been fetched", number)
+    return text % format_number(number)
+
+
+def format_number(number: int) -> str:
+    """Format a number with thousands separators."""
+    return number_format(number, force_grouping=True)
+
+
 def _subgroups(node: Node, table: Table) -> str:
-    number = localize(node.subgroups)
+    number = table.format_number(node.subgroups)
     if not table.is_flat or not node.subgroups:
         return number
     return format_html('<a href="{}">{}</a>', table.tree_url(node.group.pk), number)
@@ -170,19 +227,22 @@ def _more(more: More, table: Table) -> SafeString:
         level=more.level,
         parent=more.parent_id,
         start=more.start,
-        box=_NO_BOX if table.has_checkboxes else _NOTHING,
+        box=_EMPTY if table.has_checkboxes else _NOTHING,
+        total=_EMPTY if table.has_totals else _NOTHING,
         url=f"{table.tree_url(more.parent_id)}&p={more.page}",
         text=_("More"),
+        columns=table.columns.empty_cells(),
     )
 
 
-def _time(moment: datetime, table: Table) -> SafeString:
-    exact = table.exact(moment)
-    return format_html(_TIME, iso=moment.isoformat(), exact=exact, text=_ago(moment))
+def time_tag(moment: datetime, format_day: Callable[[date], str] = date_format) -> SafeString:
+    """Show how long ago a moment was. Its exact time appears when the mouse is over it."""
+    precise = exact(moment, format_day)
+    return format_html(_TIME, iso=moment.isoformat(), exact=precise, text=ago(moment))
 
 
-def _ago(moment: datetime) -> str:
-    """Say how long ago a moment was, in its largest unit."""
+def ago(moment: datetime) -> str:
+    """Describe how long ago a moment was. Uses only the largest unit of time."""
     if timezone.now() - moment < timedelta(minutes=1):
         return _("just now")
     return _("%(time)s ago") % {"time": timesince(moment, depth=1)}

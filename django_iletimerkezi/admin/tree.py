@@ -1,38 +1,33 @@
-"""The nodes of a tree on one page. Reads a bounded number of groups at a time."""
+"""Builds the nodes that a page shows."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from typing import NamedTuple
 
 from django.db.models import Count, Exists, OuterRef, Window
 from django.db.models.functions import RowNumber
 
-from ..display import LABEL_LENGTH, WHOLE_TREE, label
-from ..models import Group, GroupQuerySet
-
-ORDER = ("sort_key", "pk")
+from ..display import WHOLE_TREE
+from ..finding import ORDER, Part
+from ..models import CHUNK, Group, GroupQuerySet, chunked
+from .access import is_filtered
 
 PAGE = 100
-"""Siblings per page, as in any list of Django's admin."""
+"""Siblings per page. Other lists in Django's admin also show 100 rows per page."""
 
 MAX_ROWS = 900
-"""Most rows on a page and groups per action: Django accepts 1,000 fields in a form."""
-
-
-class Part(NamedTuple):
-    """One group of a path, and its text."""
-
-    group: Group
-    text: str
+"""Most rows on a page, and most rows per action. Django accepts up to 1,000 form fields."""
 
 
 @dataclass(slots=True)
 class Node:
-    """A group on a page. ``subgroups`` counts all subgroups, ``matching`` those in the result."""
+    """A group on a page.
+
+    ``subgroups`` counts all subgroups. ``matching`` counts the subgroups that match the filters.
+    """
 
     group: Group
     subgroups: int
@@ -40,12 +35,12 @@ class Node:
     level: int = 0
     is_open: bool = False
     is_match: bool = True
-    """False if the group is shown but is not in the result."""
+    """False if the group is shown but does not match the filters."""
     path: tuple[Part, ...] = ()
 
 
 class More(NamedTuple):
-    """Stands for the remaining subgroups of a group, from number ``start`` on."""
+    """A link to the subgroups of a group from index ``start`` on."""
 
     parent_id: int
     start: int
@@ -60,12 +55,12 @@ class More(NamedTuple):
 def nodes(
     groups: Iterable[Group], everything: GroupQuerySet, result: GroupQuerySet | None = None
 ) -> list[Node]:
-    """Return a node per group, with its subgroups counted in ``everything`` and ``result``."""
+    """Return a node for each group, and count its subgroups in ``everything`` and ``result``."""
     found = list(groups)
     ids = [group.pk for group in found]
     subgroups = _count_subgroups(everything, ids)
     matching = subgroups
-    if result is not None and result.query.where:
+    if result is not None and is_filtered(result):
         matching = _count_subgroups(result, ids)
     return [Node(group, subgroups.get(group.pk, 0), matching.get(group.pk, 0)) for group in found]
 
@@ -73,15 +68,16 @@ def nodes(
 def _count_subgroups(groups: GroupQuerySet, parent_ids: Collection[int]) -> dict[int, int]:
     found = groups.filter(parent__in=parent_ids).order_by()
     if found.query.annotations or found.query.distinct:
-        # Annotations of a host would change what is grouped. A subquery is slower.
+        # Move a host's annotations into a subquery, because they would change the grouping. Other
+        # queries need no subquery and are faster without one.
         found = Group.objects.using(groups.db).filter(pk__in=found.values("pk")).order_by()
     return dict(found.values_list("parent").annotate(Count("pk")))
 
 
 def roots(groups: GroupQuerySet) -> GroupQuerySet:
     """Return the groups whose parent is not among them."""
-    if not groups.query.where:
-        # PostgreSQL uses the index of siblings only if the order names all its columns.
+    if not is_filtered(groups):
+        # PostgreSQL uses the sibling index only if the order contains all columns of the index.
         return groups.filter(parent=None).order_by("parent_id", *ORDER)
     has_parent = Exists(groups.order_by().filter(pk=OuterRef("parent")))
     return groups.filter(~has_parent).order_by(*ORDER)
@@ -90,7 +86,7 @@ def roots(groups: GroupQuerySet) -> GroupQuerySet:
 def next_level(
     top: Collection[Node], everything: GroupQuerySet, result: GroupQuerySet
 ) -> list[Node]:
-    """Return the level below some nodes, if it fits on a page or has a single parent."""
+    """Return the level below the given nodes if it fits on a page or has a single parent."""
     parents = [node.group.pk for node in top if node.matching]
     if len(parents) != 1 and sum(node.matching for node in top) > PAGE:
         return []
@@ -100,13 +96,13 @@ def next_level(
 def subgroups(
     parent_ids: Collection[int], start: int, everything: GroupQuerySet, result: GroupQuerySet
 ) -> list[Node | More]:
-    """Return a page of subgroups of each group, from number ``start`` on.
+    """Return one page of subgroups for each parent, from index ``start`` on.
 
-    Returns about ``WHOLE_TREE`` in total, parent by parent, and leaves out parents beyond that.
+    Skips a parent if the answer would grow to more than about ``WHOLE_TREE`` rows.
     """
     siblings = result.filter(parent__in=parent_ids).order_by(*ORDER)
     if len(parent_ids) == 1:
-        # Much cheaper than a window over all siblings, of which there may be many thousands.
+        # A slice is much cheaper than a window over many thousands of siblings.
         siblings = siblings[start : start + PAGE + 1]
     else:
         place = Window(RowNumber(), partition_by="parent_id", order_by=ORDER)
@@ -125,10 +121,10 @@ def subgroups(
 
 
 def arrange(found: Collection[Node], paged: int | None = None) -> list[Node | More]:
-    """Order nodes for a page, each below its parent. Nodes with children are open.
+    """Sort the nodes of a page, each below its parent. Nodes with children are open.
 
-    A loop is cut at its first node. The remaining subgroups of the group ``paged`` are on other
-    pages.
+    A loop is broken at its first node. The group ``paged`` gets no link to more subgroups, because
+    its remaining subgroups are on other pages.
     """
     waiting = {node.group.pk: node for node in found}
     children: defaultdict[int | None, list[Node]] = defaultdict(list)
@@ -155,36 +151,38 @@ def arrange(found: Collection[Node], paged: int | None = None) -> list[Node | Mo
     return arranged
 
 
+def with_paths(
+    groups: GroupQuerySet, everything: GroupQuerySet
+) -> Iterator[tuple[Sequence[Group], Group]]:
+    """Yield each group with its path in ``everything``, from the root to the parent."""
+    groups, everything = groups.prefetch_related(None), everything.prefetch_related(None)
+    rows = groups.order_by(*ORDER).iterator(chunk_size=CHUNK)
+    for chunk in chunked(rows):
+        paths = everything.paths([group.pk for group in chunk])
+        for group in chunk:
+            yield paths.get(group.pk, [])[:-1], group
+
+
 def uppermost(groups: GroupQuerySet, ids: Collection[int]) -> list[int]:
-    """Drop the ids of groups that are listed below other given groups, with one query.
+    """Remove the ids of groups that are listed below other given groups. Uses one query.
 
-    Fetching the remaining ids recursively covers all of them.
+    Fetching the remaining ids recursively covers all given groups.
     """
-    kept: set[int] = set()
-    for path in sorted(groups.paths(ids).values(), key=len):
-        listed = takewhile(lambda group: not group.missing_since, reversed(path))
-        if kept.isdisjoint(group.pk for group in listed):
-            kept.add(path[-1].pk)
-    return [pk for pk in ids if pk in kept]
-
-
-def add_paths(found: Collection[Node], groups: GroupQuerySet) -> None:
-    """Set the path of each node within ``groups``, with one query for all nodes."""
-    paths = groups.paths([node.group.pk for node in found])
-    for node in found:
-        node.path = shortened(paths.get(node.group.pk, [])[:-1])
-
-
-def shortened(path: Sequence[Group]) -> tuple[Part, ...]:
-    """Return a path of at most six parts, which fill a line or two.
-
-    An ellipsis replaces the groups left out and links to the last of them.
-    """
-    if len(path) <= 6:
-        return tuple(map(part, path))
-    return (part(path[0]), Part(path[-5], "…"), *map(part, path[-4:]))
-
-
-def part(group: Group) -> Part:
-    # Shorter than elsewhere, so that a path of six stays readable.
-    return Part(group, label(group.name, LABEL_LENGTH // 2) or str(group.pk))
+    found = groups.only("parent", "missing_since").with_ancestors(ids)
+    rows = {row.pk: row for row in found}
+    given = set(ids)
+    covering: dict[int | None, int | None] = {}
+    """Maps each listed group to the topmost given id on its path. The path includes the group."""
+    for pk in ids:
+        # Remember the visited groups, because a path may contain a loop.
+        trail: dict[int, Group] = {}
+        row = rows.get(pk)
+        while row and not row.missing_since and row.pk not in trail and row.pk not in covering:
+            trail[row.pk] = row
+            row = rows.get(row.parent_id or 0)
+        top = covering.get(row.pk) if row else None
+        for below in reversed(trail):
+            if top is None and below in given:
+                top = below
+            covering[below] = top
+    return [pk for pk in ids if pk in rows and covering.get(pk, pk) == pk]

@@ -1,26 +1,21 @@
-"""The vendor's API without a mirror: needs no Django model and reads no setting."""
+"""A client for the vendor's API. Needs no Django models and none of this app's settings."""
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any
+
+from .parsing import Answer, GroupData, Listing
 
 if TYPE_CHECKING:
     from .client import Credentials, IletimerkeziClient
-    from .parsing import Answer, GroupData
 
-__all__ = ["Answer", "Credentials", "GroupData", "IletimerkeziClient"]
-
-_MODULES = {
-    "Answer": "parsing",
-    "Credentials": "client",
-    "GroupData": "parsing",
-    "IletimerkeziClient": "client",
-}
+__all__ = ["Answer", "Credentials", "GroupData", "IletimerkeziClient", "Listing"]
 
 
 def __getattr__(name: str) -> Any:
-    # Lazy, because the client imports requests, which slows the start of every command.
-    if name not in _MODULES:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)
+    # Not at the top, because the client imports requests, which slows the start of every command.
+    from . import client  # noqa: PLC0415 - see above
+
+    return getattr(client, name)

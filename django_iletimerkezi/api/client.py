@@ -1,11 +1,10 @@
-"""The vendor's API over HTTP: attempts, pauses and throttling, for any method.
+"""The HTTP client for the vendor's API. It retries, pauses and throttles requests.
 
-Reads no settings: ``services.get_client`` passes them in.
+The client reads no settings. ``services.get_client`` passes them in.
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
@@ -13,11 +12,10 @@ import random
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from queue import Empty, LifoQueue
-from time import monotonic
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit
 from weakref import WeakSet
@@ -27,12 +25,13 @@ from requests.utils import select_proxy
 from urllib3 import Retry
 from urllib3.exceptions import HTTPError
 
+from ..clock import monotonic
 from ..exceptions import IletimerkeziError, ServiceUnavailable
-from ..ids import MAX_ID
+from ..ids import check_id
 from .base_url import base_url_flaw
-from .errors import explain, iterate_causes
-from .methods import GET_GROUP, Method
-from .parsing import Answer, GroupData, read_answer
+from .errors import BUGS, causes_of, explain
+from .methods import GET_GROUP, GET_GROUPS, Method
+from .parsing import Answer, GroupData, Listing, read_answer
 from .transport import Line, Watchdog
 
 logger = logging.getLogger("django_iletimerkezi")
@@ -42,36 +41,35 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """The account's API key and hash, in an object so that no repr and no error page shows them.
+    """The account's API key and hash, wrapped so that no repr and no error page shows them.
 
-    Both are sent unchanged. Source: the vendor's authentication page, which says that the panel
-    makes the hash.
+    Both are sent unchanged. Source: the vendor's authentication page.
     """
 
     key: str = field(repr=False)
     hash: str = field(repr=False)
 
     def redact(self, text: str) -> str:
-        """Replace key and hash in a text with three asterisks."""
-        # The longer one first: it may contain the other.
+        """Replace the key and the hash in a text with three asterisks."""
+        # Replace the longer value first, because it may contain the shorter value.
         for value in sorted(filter(None, (self.key, self.hash)), key=len, reverse=True):
             text = text.replace(value, "***")
         return text
 
 
 class IletimerkeziClient:
-    """A client of the JSON API; a context manager that closes its connections at the end.
+    """A client for the JSON API. As a context manager, it closes its connections at the end.
 
-    ``timeout`` is in seconds, for one whole request from connect to the last byte of the answer.
-    ``retries`` is how often a request is repeated after 429, 502, 503 and 504, a timeout or a
-    failed connection. Several threads may share a client; it sends ``max_connections`` requests
-    at a time.
+    ``timeout`` limits a whole request, from connecting to the last byte of the answer, in seconds.
+    ``retries`` is the number of retries after 429, 502, 503 or 504, a timeout or a failed
+    connection. Several threads may share a client. It sends at most ``max_connections`` requests
+    at the same time.
 
-    Raises ValueError for a ``base_url`` that is neither https nor http to loopback.
+    Raises ValueError unless ``base_url`` uses https, or http to a loopback host.
     """
 
     clock_ahead: timedelta | None = None
-    """How far this machine's clock was ahead of the vendor's at the last answer with a date."""
+    """This machine's clock minus the vendor's, according to the last ``Date`` header."""
 
     def __init__(
         self,
@@ -102,9 +100,9 @@ class IletimerkeziClient:
         self.close()
 
     def close(self) -> None:
-        """Close the connections and end their requests. The client cannot be used afterwards.
+        """Close all connections and abort their requests. The client cannot be used afterwards.
 
-        A request that is still connecting ends when its time is up.
+        A request that is still connecting ends at its timeout.
         """
         self._closed.set()
         idle = []
@@ -116,10 +114,10 @@ class IletimerkeziClient:
                 line.close()
                 self._idle.put(line)
             else:
-                line.cut()  # The thread using the line closes it.
+                line.cut()  # The thread that uses the line closes it.
 
     def _make_lines(self) -> None:
-        # Without TLS only loopback is allowed, and a proxy from the environment is not loopback.
+        # Requests without TLS must stay on loopback, so they ignore proxies from the environment.
         trust_env = urlsplit(self._base_url).scheme == "https"
         watchdog = Watchdog()
         self._lines = [Line(watchdog, trust_env=trust_env) for _ in range(self.max_connections)]
@@ -128,28 +126,42 @@ class IletimerkeziClient:
             self._idle.put(line)
 
     def _leave_parent(self) -> None:
-        """Use connections of our own after a fork: the parent goes on using its connections."""
+        """Replace all connections after a fork, because the parent process still uses them."""
         for line in self._lines:
             line.let_go()
         self._make_lines()
 
     def get_group(self, group_id: int) -> GroupData:
-        """Return what the vendor says about one group and its direct subgroups.
+        """Fetch a group and its direct subgroups from the vendor.
 
-        Raises ValueError for an id outside 1 to 2**63-1, RuntimeError on a closed client, and
-        ``IletimerkeziError``: its subclasses say what happened. Source: the vendor's page for
-        get-group.
+        Raises ValueError for an id outside 1 to 2**63-1, RuntimeError if the client is closed, and
+        ``IletimerkeziError`` if the request fails. The subclasses of this error name the cause.
+        Source: the vendor's page for get-group.
         """
-        return self.ask(group_id).group
+        return self.ask_group(group_id).group
 
-    def ask(self, group_id: int, *, within: float = math.inf) -> Answer:
-        """Return what ``get_group`` returns, with the time of the request. Raises the same errors.
+    def get_groups(self) -> tuple[GroupData, ...]:
+        """Fetch the main groups of the account, each with its direct subgroups.
 
-        All attempts together take at most ``within`` seconds, not counting waits for a free line.
+        Raises RuntimeError if the client is closed, and ``IletimerkeziError`` if the request
+        fails. Source: the vendor's page for get-groups.
         """
-        is_number = isinstance(group_id, int) and not isinstance(group_id, bool)
-        if not is_number or not 1 <= group_id <= MAX_ID:
-            raise ValueError(f"a group id is a whole number from 1 to {MAX_ID}")
+        return self.ask_groups().main_groups
+
+    def ask_groups(self, *, within: float = math.inf) -> Listing:
+        """Send a get-groups request. Returns the answer and the time of the request.
+
+        Raises the same errors as ``get_groups``. ``within`` means the same as in ``ask_group``.
+        """
+        return Listing(*self._call(GET_GROUPS, within=within))
+
+    def ask_group(self, group_id: int, *, within: float = math.inf) -> Answer:
+        """Send a get-group request. Returns the answer and the time of the request.
+
+        Raises the same errors as ``get_group``. All attempts together take at most ``within``
+        seconds, not counting the wait for an idle connection.
+        """
+        check_id(group_id)
         asked_at, group = self._call(GET_GROUP, group_id, within=within)
         return Answer(group_id, asked_at, group)
 
@@ -161,34 +173,37 @@ class IletimerkeziClient:
         return select_proxy(self._base_url, options["proxies"]) is not None
 
     def _call(self, method: Method[T], *args: Any, within: float) -> tuple[datetime, T]:
-        """Return the time of the request that was answered, and the answer."""
+        """Call a method, with retries. Returns the time of the answered request, and the answer."""
         attempt, end = 0, monotonic() + within
         while True:
-            try:
-                with self._line() as line:
-                    # Queueing for the line must not count against the timeout.
-                    seconds = min(self._timeout, max(end - monotonic(), 0.1))
-                    return self._attempt(line, method, args, seconds)
-            except ServiceUnavailable as error:
-                pause = self._pause(error, attempt)
-                is_over = attempt >= self._retries or monotonic() + pause >= end
-                if is_over or not error.temporary:
-                    raise
-                logger.info("%s: attempt %s failed: %s", method.describe(*args), attempt + 1, error)
-            self._wait(pause)
+            with self._line() as line:
+                # Queueing must not count against the timeout. urllib3 rejects a timeout of 0.
+                seconds = min(self._timeout, max(end - monotonic(), 0.1))
+                asked_at = datetime.now(UTC)
+                outcome = self._exchange(line, method, args, seconds)
+            if not isinstance(outcome, BaseException):
+                return asked_at, outcome
+            self._wait(0)  # If the client was closed, that is the reason for the error.
+            if isinstance(outcome, IletimerkeziError):
+                outcome.asked_at = asked_at
+            if not isinstance(outcome, ServiceUnavailable):
+                raise outcome
+            pause = self._pause(outcome, attempt)
+            is_over = attempt >= self._retries or monotonic() + pause >= end
+            if is_over or not outcome.temporary:
+                raise outcome
             attempt += 1
+            logger.info("%s: attempt %s failed: %s", method.describe(*args), attempt, outcome)
+            self._wait(pause)
 
     @contextmanager
     def _line(self) -> Iterator[Line]:
-        """Wait for an idle line, and for the end of a pause that the vendor asked for."""
+        """Reserve an idle line, and wait while the vendor throttles."""
         line = self._idle.get()
         try:
-            self._require_open()
-            waited_until = monotonic()
-            # Not until the clock says so: tests may have stopped the clock.
-            while (resume_at := self._resume_at) > waited_until:
-                self._wait(resume_at - monotonic())
-                waited_until = resume_at
+            self._wait(0)
+            while (pause := self._resume_at - monotonic()) > 0:
+                self._wait(pause)
             yield line
         finally:
             if self._closed.is_set():
@@ -196,58 +211,43 @@ class IletimerkeziClient:
             self._idle.put(line)
 
     def _pause(self, error: ServiceUnavailable, attempt: int) -> float:
-        """Return the seconds to wait before the next attempt.
+        """Return how many seconds to wait before the next attempt.
 
-        They double with each attempt, and are at least as many as the vendor asked for. If the
+        The pause doubles with each attempt, and lasts at least ``retry_after`` seconds. If the
         vendor throttles, all threads wait.
         """
-        backoff = min(2.0**attempt / 2, 30) * random.uniform(0.5, 1)  # noqa: S311 - no secret
+        backoff = min(2.0**attempt / 2, 30) * random.uniform(0.5, 1)  # noqa: S311 - not a secret
         pause = max(backoff, error.retry_after or 0)
         if error.is_throttled:
             self._resume_at = max(self._resume_at, monotonic() + pause)
         return pause
 
     def _wait(self, seconds: float) -> None:
-        self._closed.wait(seconds)
-        self._require_open()
-
-    def _require_open(self) -> None:
-        if self._closed.is_set():
+        """Wait until the time is over. Raises RuntimeError as soon as the client is closed."""
+        if self._closed.wait(seconds):
             raise RuntimeError("the client is closed")
-
-    def _attempt(
-        self, line: Line, method: Method[T], args: tuple[Any, ...], seconds: float
-    ) -> tuple[datetime, T]:
-        asked_at = datetime.now(UTC)
-        outcome = self._exchange(line, method, args, seconds)
-        if not isinstance(outcome, BaseException):
-            return asked_at, outcome
-        self._require_open()
-        if isinstance(outcome, IletimerkeziError):
-            outcome.asked_at = asked_at
-        raise outcome
 
     def _exchange(
         self, line: Line, method: Method[T], args: tuple[Any, ...], seconds: float
     ) -> T | BaseException:
-        """Return what the answer says, or the error to raise.
+        """Send a request once. Returns the parsed answer, or the error that the caller must raise.
 
-        Nothing is raised from here, because the frames below hold the request: error pages and
-        error reporters show the local variables of each frame that an error passed through.
+        Raising the error here would reveal the request, because error pages and error reporters
+        show the local variables of every frame that an error passes through.
         """
         try:
             status, body = line.exchange(self._request(line, method, args), seconds)
             logger.debug("%s: HTTP %s", method.describe(*args), status)
             self._compare_clocks(line.headers.get("Date", ""))
             return read_answer(status, body, method.read, self._credentials.redact)
-        # requests raises the last two for some values in the environment.
-        except (OSError, HTTPError, ValueError, TypeError) as caught:
+        # requests raises ValueError for some values of environment variables.
+        except (OSError, HTTPError, ValueError, *BUGS) as caught:
             error: BaseException = explain(caught, self._host, seconds, line.step)
         except BaseException as caught:  # noqa: BLE001 - the caller raises it
             error = caught
         if isinstance(error, ServiceUnavailable):
             error.retry_after = _retry_after(line.headers.get("Retry-After", ""))
-        for cause in iterate_causes(error):
+        for cause in causes_of(error):
             cause.__traceback__ = None
         return error
 
@@ -258,23 +258,9 @@ class IletimerkeziClient:
     def _request(
         self, line: Line, method: Method[T], args: tuple[Any, ...]
     ) -> requests.PreparedRequest:
-        text = json.dumps(
-            {
-                "request": {
-                    "authentication": {
-                        "key": self._credentials.key,
-                        "hash": self._credentials.hash,
-                    },
-                    **method.body(*args),
-                }
-            }
-        )
-        request = requests.Request(
-            "POST",
-            f"{self._base_url}/{method.path}",
-            {"Content-Type": "application/json"},
-            data=text.encode(),
-        )
+        document = {"authentication": asdict(self._credentials), **method.body(*args)}
+        url = f"{self._base_url}/{method.path}"
+        request = requests.Request("POST", url, json={"request": document})
         return line.session.prepare_request(request)
 
 
@@ -283,7 +269,7 @@ _clients: WeakSet[IletimerkeziClient] = WeakSet()
 
 def _leave_parent() -> None:
     for client in _clients:
-        client._leave_parent()  # noqa: SLF001 - of this module
+        client._leave_parent()  # noqa: SLF001 - defined in this module
 
 
 with suppress(AttributeError):  # Windows cannot fork.
@@ -291,7 +277,7 @@ with suppress(AttributeError):  # Windows cannot fork.
 
 
 def _retry_after(value: str) -> float | None:
-    """Parse a ``Retry-After`` header into seconds; None if it is invalid."""
+    """Parse a ``Retry-After`` header into seconds. Returns None if it is invalid."""
     try:
         return float(Retry().parse_retry_after(value))
     except (HTTPError, ValueError, OverflowError):

@@ -1,12 +1,13 @@
-"""Explains HTTP library errors to people."""
+"""Converts errors of the HTTP libraries into our exceptions, with messages for users."""
 
 from __future__ import annotations
 
 import re
 import ssl
-from collections.abc import Iterator
+import traceback
 from dataclasses import dataclass
 from http.client import BadStatusLine, RemoteDisconnected
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import requests
@@ -21,13 +22,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class _Meaning:
-    """What some error types mean. ``step`` is None if any step may raise them."""
+    """The message for some error types. ``step`` is None for errors that can occur in any step.
+
+    An error with a step is fatal, because every other request would fail too.
+    """
 
     message: _StrPromise
     types: tuple[type[BaseException], ...] = ()
     step: Step | None = None
-    temporary: bool = True
-    is_fatal: bool = False
 
 
 _INVALID_ANSWERS = (
@@ -43,7 +45,7 @@ _INVALID_ANSWERS = (
 )
 _BROKEN = _Meaning(
     _("The connection to %(host)s broke (%(reason)s). %(advice)s"),
-    # Subclasses of BadStatusLine and SSLError, but with another meaning.
+    # These subclasses of BadStatusLine and SSLError mean only that the connection broke.
     (RemoteDisconnected, ssl.SSLEOFError, ssl.SSLZeroReturnError),
 )
 _NO_ANSWER = (
@@ -54,19 +56,16 @@ _NO_ANSWER = (
         ),
         (urllib3_errors.ProxyError,),
         step="connection",
-        is_fatal=True,
     ),
     _Meaning(
         _("The name %(host)s cannot be resolved: check ILETIMERKEZI_BASE_URL and DNS."),
         (urllib3_errors.NameResolutionError,),
         step="name",
-        is_fatal=True,
     ),
     _Meaning(
         _("No connection to %(host)s (%(reason)s). %(advice)s"),
         (urllib3_errors.NewConnectionError,),
         step="connection",
-        is_fatal=True,
     ),
     _Meaning(
         _("%(host)s did not answer within %(seconds)g seconds. %(advice)s"),
@@ -80,8 +79,6 @@ _NO_ANSWER = (
         ),
         (ssl.SSLError, urllib3_errors.SSLError),
         step="tls",
-        temporary=False,
-        is_fatal=True,
     ),
 )
 _FILE = _Meaning(
@@ -90,8 +87,6 @@ _FILE = _Meaning(
         "the permissions of the file."
     ),
     step="environment",
-    temporary=False,
-    is_fatal=True,
 )
 _NOT_SENT = _Meaning(
     _(
@@ -99,25 +94,34 @@ _NOT_SENT = _Meaning(
         "and the certificate bundle in the environment."
     ),
     step="environment",
-    temporary=False,
-    is_fatal=True,
 )
 _ADVICE: dict[Step, _StrPromise] = {
     "connection": _("Check ILETIMERKEZI_BASE_URL, the proxy if there is one, and the firewall."),
-    "tls": _("Check ILETIMERKEZI_BASE_URL: the server there may not speak TLS."),
+    "tls": _("Check ILETIMERKEZI_BASE_URL: the server at this address may not support TLS."),
     "answer": _("Try again later, or raise ILETIMERKEZI_TIMEOUT."),
 }
 
-# The message of http.client also has the proxy's own text, which must not be shown.
+BUGS = (AttributeError, LookupError, NameError, TypeError)
+"""Errors caused by a bug in our code, in a library, or in a tool that patches a library."""
+
+_BUG = _(
+    "This is a bug: %(error)s in %(file)s, line %(line)s, during a request to %(host)s. Report it "
+    "with the versions of django-iletimerkezi, requests and urllib3."
+)
+
+# Extract only the status, because the text after it is from the proxy and must not be shown.
 _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})\b")
 
 
 def explain(error: Exception, host: str, seconds: float, step: Step) -> IletimerkeziError:
-    """Return our exception for a library's ``error``, with the host but no request.
+    """Convert a library's ``error`` into our exception, which names the host but not the request.
 
-    ``seconds`` is the timeout of the exchange, ``step`` the step that it had reached.
+    ``seconds`` is the timeout of the exchange. ``step`` is the step in which the error occurred.
     """
-    causes = list(iterate_causes(error))
+    # In the first step, requests raises TypeError for some values of environment variables.
+    if isinstance(error, BUGS) and step != "environment":
+        return _bug(error, host, step)
+    causes = causes_of(error)
     statuses = (_TUNNEL.match(str(cause)) for cause in causes)
     values: dict[str, Any] = {
         "host": host,
@@ -129,41 +133,47 @@ def explain(error: Exception, host: str, seconds: float, step: Step) -> Iletimer
     invalid = _find(_INVALID_ANSWERS, causes)
     if invalid and step == "answer" and not _find((_BROKEN,), causes):
         return UnexpectedResponse(invalid.message % values)
-    # requests raises a bare OSError if a certificate bundle is missing.
-    is_unsent = isinstance(error, ValueError | TypeError) or type(error) is OSError
+    # requests raises a plain OSError if a certificate bundle is missing.
+    is_unsent = isinstance(error, (ValueError, *BUGS)) or type(error) is OSError
     otherwise = _FILE if values["file"] else _NOT_SENT if is_unsent else _BROKEN
     meaning = _find(_NO_ANSWER, causes) or otherwise
     step = meaning.step or step
     return ServiceUnavailable(
         meaning.message % {**values, "advice": _ADVICE.get(step, "")},
-        temporary=meaning.temporary,
-        is_fatal=meaning.is_fatal,
+        # DNS and the network may recover. The environment and certificates must be corrected.
+        temporary=meaning.step not in ("environment", "tls"),
+        is_fatal=meaning.step is not None,
         step=step,
     )
 
 
-def iterate_causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield an error and all errors that it wraps, outermost first."""
-    waiting, seen = [error], set()
-    while waiting:
-        error = waiting.pop(0)
-        if id(error) in seen:
-            continue
-        seen.add(id(error))
-        yield error
-        wrapped = (*error.args, getattr(error, "reason", None), error.__cause__, error.__context__)
-        waiting += [cause for cause in wrapped if isinstance(cause, BaseException)]
+def _bug(error: Exception, host: str, step: Step) -> IletimerkeziError:
+    """Report only the type and the place of a bug, because its text could contain a credential."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    file, name = Path(frame.filename).name, type(error).__name__
+    values = {"error": name, "file": file, "line": frame.lineno, "host": host}
+    bug = IletimerkeziError(_BUG % values)
+    bug.is_fatal, bug.step = True, step
+    return bug
+
+
+def causes_of(error: BaseException) -> list[BaseException]:
+    """Return an error and all errors that it wraps, outermost first."""
+    causes = [error]
+    for outer in causes:
+        wrapped = (*outer.args, getattr(outer, "reason", None), outer.__cause__, outer.__context__)
+        for cause in wrapped:
+            if isinstance(cause, BaseException) and cause not in causes:
+                causes.append(cause)
+    return causes
 
 
 def _find(meanings: tuple[_Meaning, ...], causes: list[BaseException]) -> _Meaning | None:
-    fitting = (
-        meaning for meaning in meanings if any(isinstance(cause, meaning.types) for cause in causes)
-    )
-    return next(fitting, None)
+    return next((m for m in meanings if any(isinstance(cause, m.types) for cause in causes)), None)
 
 
 def _reason(causes: list[BaseException]) -> str:
-    """Return the reason given by OpenSSL, the system or requests, else the innermost type."""
+    """Return the reason from OpenSSL, the system or requests, by default the innermost type."""
     texts = (
         getattr(cause, name, None)
         for cause in reversed(causes)

@@ -1,4 +1,4 @@
-"""The methods of the vendor's API. Each is a path, a body and a reader."""
+"""The methods of the vendor's API. Each method has a path, a request body and a reader."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Method(Generic[T]):
-    """``path`` is relative to the base URL, ``body`` builds the request without authentication,
-    and ``read`` parses the ``response`` of a successful answer.
+    """A method of the vendor's API.
+
+    ``path`` is relative to the base URL. ``body`` builds the request without the authentication.
+    ``read`` parses the ``response`` of a successful answer.
     """
 
     path: str
@@ -22,7 +24,7 @@ class Method(Generic[T]):
     read: Callable[[dict[str, Any]], T]
 
     def describe(self, *args: object) -> str:
-        """Return a request's name in logs, such as “get-group 5”."""
+        """Return the name of a request for the log, for example “get-group 5”."""
         return " ".join([self.path.partition("/")[0], *map(str, args)])
 
 
@@ -30,3 +32,6 @@ GET_GROUP = Method(
     "get-group/json", lambda group_id: {"group": {"id": group_id}}, parsing.read_group
 )
 """Source: the vendor's page for get-group."""
+
+GET_GROUPS = Method("get-groups/json", dict, parsing.read_groups)
+"""The request contains only the authentication. Source: the vendor's page for get-groups."""

@@ -1,7 +1,7 @@
-"""Parses answers into values, or raises the error they report. Pure: no network, no database.
+"""Parses the vendor's answers, or raises the errors that they report.
 
-Facts about the vendor are from its page for get-group. The vendor's other methods also write
-numbers as strings and lists as objects, so both are accepted.
+Facts about the vendor are from its pages for get-group and get-groups. The vendor's other methods
+also write numbers as strings and lists as objects, so this module accepts both forms.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from ..ids import MAX_ID, parse_digits, parse_number
 T = TypeVar("T")
 
 MAX_COUNT = 2**31 - 1
-"""More contacts than any phone book has. Sums of counts still fit into a big integer."""
+"""Largest accepted number of contacts in a group. Sums of counts still fit into a big integer."""
 
 _INDEX = re.compile(r"0|[1-9][0-9]{0,18}")
 _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
@@ -31,11 +31,11 @@ _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 
 @dataclass(frozen=True, slots=True)
 class GroupData:
-    """A group as one answer describes it.
+    """A group in an answer.
 
     ``id`` is from 1 to 2**63-1. ``count`` is the number of contacts in the group itself, without
-    its subgroups, up to 2**31-1. ``children`` are its direct subgroups; in the vendor's sample
-    they have no ``children``. Source: the vendor's page for get-group.
+    its subgroups, up to 2**31-1. ``children`` are its direct subgroups, which have no ``children``
+    in the vendor's samples. Source: the vendor's pages for get-group and get-groups.
     """
 
     id: int
@@ -48,22 +48,47 @@ class GroupData:
 class Answer:
     """The ``group`` that the vendor returned for the id ``asked_for``.
 
-    ``asked_at`` (aware, UTC) is when the request was sent: what the answer says was true then
-    or later. The group's id may differ from ``asked_for``: the sample on the vendor's page
-    for get-group asks for 5 and returns 97101.
+    ``asked_at`` (aware, UTC) is when the request was sent. The answer describes the group at this
+    time or later. The id of the group may differ from ``asked_for``: the sample request on the
+    vendor's page for get-group asks for 5, but the answer contains 97101.
     """
 
     asked_for: int
     asked_at: datetime
     group: GroupData
 
+    @property
+    def is_alias(self) -> bool:
+        return self.group.id != self.asked_for
+
+
+@dataclass(frozen=True, slots=True)
+class Listing:
+    """The answer to get-groups. ``asked_at`` (aware, UTC) is when the request was sent."""
+
+    asked_at: datetime
+    groups: tuple[GroupData, ...]
+
+    @property
+    def main_groups(self) -> tuple[GroupData, ...]:
+        """The groups that are not subgroups of another group in the listing."""
+        below = [child for group in self.groups for child in group.children]
+        for group in below:
+            below += group.children
+        ids = {group.id for group in below}
+        return tuple(group for group in self.groups if group.id not in ids)
+
 
 @dataclass(frozen=True, slots=True)
 class Absence:
-    """The vendor answered 463: at ``asked_at`` it had no group ``asked_for``."""
+    """The vendor answered 463 or 462: it had no group ``asked_for`` at the time ``asked_at``."""
 
     asked_for: int
     asked_at: datetime
+
+
+Reply = Answer | Listing | Absence
+"""The possible results of a request for groups."""
 
 
 def read_answer(
@@ -74,8 +99,8 @@ def read_answer(
 ) -> T:
     """Parse an answer's ``response`` with ``read``, or raise the error that the answer reports.
 
-    The code in the body wins over ``http_status``: the body may be more specific. Source: the
-    vendor's error-code page. Raises UnexpectedResponse for an invalid answer, and the
+    The code in the body takes precedence over ``http_status``, because it may be more specific.
+    Source: the vendor's error-code page. Raises UnexpectedResponse for an invalid answer, and the
     exception from ``error_for`` for an error code. ``redact`` is applied to the vendor's message.
     """
     document, flaw = _decode(body)
@@ -87,8 +112,8 @@ def read_answer(
     if 300 <= code < 400:
         raise UnexpectedResponse(
             _(
-                "iletimerkezi answered with a redirect (%s). It is not followed, because it would "
-                "send the credentials elsewhere: check ILETIMERKEZI_BASE_URL."
+                "iletimerkezi answered with a redirect (%s). Redirects are not followed, because "
+                "they could send the credentials elsewhere: check ILETIMERKEZI_BASE_URL."
             )
             % code
         )
@@ -104,8 +129,19 @@ def read_answer(
 
 
 def read_group(response: dict[str, Any]) -> GroupData:
-    """Read the answer to get-group. Source: the vendor's page for get-group."""
+    """Parse the ``response`` of get-group. Source: the vendor's page for get-group."""
     return _group(_required(response, "group", "response."), "response.group", ())
+
+
+def read_groups(response: dict[str, Any]) -> tuple[GroupData, ...]:
+    """Parse the ``response`` of get-groups. Source: the vendor's page for get-groups."""
+    path, groups = "response.groups", _required(response, "groups", "response.")
+    # The vendor documented this form until 2024-09-30.
+    if isinstance(groups, dict) and "group" in groups:
+        path, groups = f"{path}.group", groups["group"]
+    if groups is None:
+        raise unexpected(_("%s is missing") % path)
+    return tuple(_group(item, f"{path}[{index}]", ()) for index, item in _items(groups, path))
 
 
 def unexpected(flaw: str) -> UnexpectedResponse:
@@ -115,24 +151,21 @@ def unexpected(flaw: str) -> UnexpectedResponse:
 
 
 def _decode(body: bytes) -> tuple[Any, str]:
-    """Return the JSON document or, if there is none, what is wrong with the body."""
+    """Decode a JSON body. Returns the document, and what is wrong with an invalid body."""
     if not body:
         return None, _("it is empty")
     try:
         text = body.decode("utf-8-sig")
-        return json.loads(text, parse_int=parse_digits, parse_constant=_refuse_constant), ""
+        # JSON has no NaN and no Infinity. For these, int raises ValueError.
+        return json.loads(text, parse_int=parse_digits, parse_constant=int), ""
     except RecursionError:
         return None, _("it is nested too deeply")
     except ValueError:
         return None, _("it is not JSON in UTF-8")
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(name)
-
-
 def _read_status(document: Any) -> tuple[int | None, str, str]:
-    """Return code and message of the envelope, and what is wrong with the code."""
+    """Return the code and the message of ``response.status``, and the flaw of an invalid status."""
     response = document.get("response") if isinstance(document, dict) else None
     status = response.get("status") if isinstance(response, dict) else None
     if status is None:
@@ -150,7 +183,7 @@ def _read_status(document: Any) -> tuple[int | None, str, str]:
 
 
 def _one_line(message: str) -> str:
-    """Return the beginning of a message on one line, without control characters."""
+    """Shorten a message to a single line without control characters."""
     plain = "".join(" " if unicodedata.category(c)[0] in "CZ" else c for c in message)
     return " ".join(plain.split())[:200]
 
@@ -174,7 +207,7 @@ def _group(value: Any, path: str, above: tuple[int, ...]) -> GroupData:
 
 
 def _items(value: Any, path: str) -> Iterable[tuple[object, Any]]:
-    """Return index and value of each item of a list, in any of the forms that PHP writes."""
+    """Return the index and the value of each list item. PHP may write a list as an object."""
     if value is None:
         return ()
     if isinstance(value, list):
@@ -208,10 +241,10 @@ def _whole_number(fields: dict[str, Any], name: str, path: str, most: int) -> in
 
 
 def _number(value: Any) -> int | None:
-    """Read an integer or a string of ASCII digits; None for anything else."""
+    """Parse an integer or a string of ASCII digits. Returns None for any other value."""
     if isinstance(value, str):
         return parse_number(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) else None
+    return value if type(value) is int else None
 
 
 def _name(fields: dict[str, Any], path: str) -> str:
@@ -219,5 +252,5 @@ def _name(fields: dict[str, Any], path: str) -> str:
     if not isinstance(name, str):
         raise unexpected(_("%s is not a string") % f"{path}.name")
     if _UNSTORABLE.search(name):
-        raise unexpected(_("%s has characters that no database can hold") % f"{path}.name")
+        raise unexpected(_("%s contains characters that no database can store") % f"{path}.name")
     return name

@@ -1,8 +1,8 @@
 """A connection to the vendor, with one deadline for a whole exchange.
 
-requests limits each connect and each read on its own, so a server that sends a byte now and then
-holds the caller forever. Here a watchdog shuts the socket down when the time is up, whether it was
-spent on connecting, a proxy, TLS, headers or the body. Only the system's resolver is not limited.
+requests limits each connect and each read separately, so a server that sends its answer byte by
+byte can block the caller forever. Therefore a watchdog shuts down the socket at the deadline. The
+deadline covers the whole exchange except the DNS lookup of the system.
 """
 
 from __future__ import annotations
@@ -10,11 +10,10 @@ from __future__ import annotations
 import http.client
 import socket
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from http.cookiejar import DefaultCookiePolicy
-from time import monotonic
 from typing import Any
 
 import requests
@@ -22,18 +21,19 @@ from django.utils.translation import gettext as _
 from requests.adapters import HTTPAdapter
 
 from .. import __version__
+from ..clock import monotonic
 from ..exceptions import Step
 from ..threads import start_thread
 from .parsing import unexpected
 
 MAX_BODY = 16 * 2**20
-"""Most bytes of an unpacked answer: enough for 200,000 subgroups, safe for a small server."""
+"""Largest decompressed answer in bytes. 200,000 subgroups fit, and a small server can hold it."""
 
 
 class Line:
-    """One connection, kept open between exchanges. Serves one thread at a time.
+    """A persistent connection. Only one thread may use it at a time.
 
-    ``step`` is the current step of the exchange, ``headers`` are the headers of its answer.
+    ``step`` is the current step of the exchange. ``headers`` are the headers of the answer.
     """
 
     def __init__(self, watchdog: Watchdog, *, trust_env: bool) -> None:
@@ -43,15 +43,15 @@ class Line:
         self._is_cut = False
         self.step: Step = "answer"
         self.headers: Mapping[str, str] = {}
-        self.session = _session(_Adapter(self._follow), trust_env=trust_env)
+        self.session = _Session(_Adapter(self), trust_env=trust_env)
 
     def exchange(self, request: requests.PreparedRequest, seconds: float) -> tuple[int, bytes]:
-        """Send a request; return the HTTP status and the body within ``seconds`` in total.
+        """Send a request. Returns the HTTP status and the body.
 
-        Raises TimeoutError, UnexpectedResponse if the body is longer than ``MAX_BODY``, and what
-        requests and urllib3 raise.
+        Raises TimeoutError after ``seconds`` in total, UnexpectedResponse if the body is longer
+        than ``MAX_BODY``, and the errors of requests and urllib3.
         """
-        self.step, self.headers = "answer", {}
+        self.step, self.headers = "environment", {}
         status, body = 0, b""
         kept = self._socket
         try:
@@ -61,7 +61,7 @@ class Line:
                 except requests.ConnectionError:
                     if self.headers or self._is_cut or not kept or self._socket is not kept:
                         raise
-                    # The server closed the idle connection, and has not read the request.
+                    # Retry, because the server had already closed the idle connection.
                     status, body = self._exchange(request, seconds)
         except Exception:
             if not self._is_cut:
@@ -75,19 +75,19 @@ class Line:
         return status, body
 
     def cut(self) -> None:
-        """End the current exchange. Any thread may call this, repeatedly."""
+        """Abort the current exchange. Any thread may call this method, even repeatedly."""
         self._is_cut = True
         if opened := self._socket:
             with suppress(OSError):
                 opened.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Close the connection. Never call this while another thread uses the line."""
+        """Close the connection. Never call this method while another thread uses the line."""
         self.session.close()
         self.let_go()
 
     def let_go(self) -> None:
-        """Close the sockets of this process."""
+        """Close the sockets of this process, but not the connections of its parent process."""
         if self._connection:
             self._connection.close()
         self._drop_duplicate()
@@ -96,15 +96,14 @@ class Line:
         options = self.session.merge_environment_settings(
             request.url or "", {}, stream=True, verify=None, cert=None
         )
-        with self.session.send(
-            request, **options, allow_redirects=False, timeout=seconds
-        ) as response:
+        response = self.session.send(request, **options, allow_redirects=False, timeout=seconds)
+        with response:
             self.headers = response.headers
             return response.status_code, _read(response)
 
-    def _follow(self, connection: Any) -> None:
-        """Track the steps of a new connection and keep a handle on its socket."""
-        # There is no public API for the raw socket, or for the end of a proxy's answer.
+    def follow(self, connection: Any) -> None:
+        """Track the steps of a new connection, and keep a duplicate of its socket."""
+        # No public API returns the raw socket or reports that the proxy has answered.
         open_socket, open_tunnel = connection._new_conn, connection._tunnel  # noqa: SLF001 - see above
 
         def follow_socket() -> Any:
@@ -116,7 +115,7 @@ class Line:
             finally:
                 connection.timeout = timeout
             self._drop_duplicate()
-            # A duplicate, because TLS takes over the original.
+            # Keep a duplicate, because TLS takes over the original socket.
             self._socket = opened.dup()
             if self._is_cut:
                 self.cut()
@@ -124,28 +123,22 @@ class Line:
             return opened
 
         def follow_tunnel() -> None:
-            connection.response_class = _Response  # The proxy's answer is not the vendor's.
             open_tunnel()
-            connection.response_class = follow_response
             self.step = "tls"
 
-        def follow_response(*args: Any, **kwargs: Any) -> _Response:
-            self.step = "answer"
-            return _Response(*args, **kwargs)
-
         connection._new_conn, connection._tunnel = follow_socket, follow_tunnel  # noqa: SLF001 - see above
-        connection.response_class = follow_response
+        connection.response_class = _Response
         self._connection = connection
 
     def _drop_duplicate(self) -> None:
-        """Close our duplicate too, or the server would not see the connection close."""
+        """Close the duplicate socket, which would keep the connection to the server open."""
         if self._socket:
             self._socket.close()
             self._socket = None
 
 
 class Watchdog:
-    """Cuts lines whose time is up, from one thread for all lines of a client."""
+    """Cuts lines at their deadline. One thread watches all lines of a client."""
 
     def __init__(self) -> None:
         self._ends: dict[Line, float] = {}
@@ -176,7 +169,7 @@ class Watchdog:
                 for line, end in self._ends.items():
                     if end <= now:
                         line.cut()
-                # A cut line may still open a socket, for example after a slow DNS lookup.
+                # Keep watching cut lines, which may open a socket after a slow DNS lookup.
                 self._wakes_at = min(
                     (end for end in self._ends.values() if end > now), default=now + 1
                 )
@@ -185,32 +178,41 @@ class Watchdog:
 
 
 class _Adapter(HTTPAdapter):
-    """Keeps one connection, and passes each new one to a function."""
+    """Keeps one connection open, and passes each new connection to its line."""
 
-    def __init__(self, follow: Callable[[Any], None]) -> None:
-        self._follow = follow
+    def __init__(self, line: Line) -> None:
+        self._line = line
         super().__init__(pool_connections=1, pool_maxsize=1)
 
     def get_connection_with_tls_context(self, *args: Any, **kwargs: Any) -> Any:
         pool: Any = super().get_connection_with_tls_context(*args, **kwargs)
-        pool._new_conn = partial(self._open, pool)  # noqa: SLF001 - tools such as vcrpy replace the public class
+        self._line.step = "connection"
+        # Patch private methods, because tools such as vcrpy replace the public connection class.
+        pool._new_conn = partial(self._open, pool)  # noqa: SLF001 - see above
+        pool._validate_conn = partial(self._connect, pool)  # noqa: SLF001 - see above
         return pool
 
     def _open(self, pool: Any) -> Any:
         connection = type(pool)._new_conn(pool)  # noqa: SLF001 - as above
-        self._follow(connection)
+        self._line.follow(connection)
         return connection
+
+    def _connect(self, pool: Any, connection: Any) -> None:
+        type(pool)._validate_conn(pool, connection)  # noqa: SLF001 - as above
+        if connection.is_closed:  # urllib3 connects at this point only for TLS.
+            connection.connect()
+        self._line.step = "answer"
 
 
 class _Response(http.client.HTTPResponse):
     def _read_status(self) -> tuple[str, int, str]:
         version, status, reason = super()._read_status()  # type: ignore[misc]  # not in the stubs
-        # http.client skips 100 only, and would take 103 for the answer.
+        # http.client skips only 100, and would return 103 as the final answer.
         is_interim = 100 <= status < 200 and status != http.client.SWITCHING_PROTOCOLS
         return version, http.client.CONTINUE if is_interim else status, reason
 
     def _safe_read(self, amt: int) -> bytes:
-        # urllib3 accepts a negative chunk size, which means everything up to the end.
+        # urllib3 accepts a negative chunk size, and would then read to the end of the stream.
         if amt < 0:
             raise http.client.IncompleteRead(b"")
         data: bytes = super()._safe_read(amt)  # type: ignore[misc]  # not in the stubs
@@ -218,28 +220,22 @@ class _Response(http.client.HTTPResponse):
 
 
 class _Session(requests.Session):
+    def __init__(self, adapter: HTTPAdapter, *, trust_env: bool) -> None:
+        super().__init__()
+        # Without this function, requests would send the credentials from a netrc file.
+        self.auth = lambda request: request
+        self.headers["User-Agent"] = f"django-iletimerkezi/{__version__}"
+        self.headers["Accept"] = "application/json"
+        # Without this header, requests-cache would store the credentials and return old answers.
+        self.headers["Cache-Control"] = "no-store"
+        # Reject cookies, which would accumulate.
+        self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        self.trust_env = trust_env
+        self.mount("https://", adapter)
+        self.mount("http://", adapter)
+
     def get_redirect_target(self, resp: requests.Response) -> None:
-        """Return None: requests would read the redirect's whole body."""
-
-
-def _session(adapter: HTTPAdapter, *, trust_env: bool) -> requests.Session:
-    session = _Session()
-    # Otherwise requests sends the credentials of a netrc file.
-    session.auth = _no_auth
-    session.headers["User-Agent"] = f"django-iletimerkezi/{__version__}"
-    session.headers["Accept"] = "application/json"
-    # Caches such as requests-cache would store the credentials, and repeat old answers.
-    session.headers["Cache-Control"] = "no-store"
-    # Cookies are never sent, and would pile up.
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    session.trust_env = trust_env
-    session.mount("https://", adapter)
-    session.mount("http://", adapter)
-    return session
-
-
-def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    return request
+        """Return None, because requests would read the whole body of a redirect."""
 
 
 def _read(response: requests.Response) -> bytes:
@@ -252,12 +248,12 @@ def _read(response: requests.Response) -> bytes:
     except requests.exceptions.ContentDecodingError:
         if response.ok:
             raise
-        return b""  # The HTTP status says enough.
+        return b""  # The HTTP status is enough to report the error.
     return bytes(body)
 
 
 def _count_addresses(host: str, port: int) -> int:
-    """Count the addresses of a host: they are tried one by one, each with its share of the time."""
+    """Count the addresses of a host, because each address gets an equal share of the timeout."""
     try:
         return len(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
     except socket.gaierror:

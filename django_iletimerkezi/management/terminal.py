@@ -15,6 +15,7 @@ from django.core.management.base import (
     OutputWrapper,
 )
 from django.utils.translation import gettext as _
+from django.utils.translation import pgettext
 
 from ..display import visible
 from ..ids import MAX_ID, parse_id
@@ -24,24 +25,18 @@ _ASCII_LINES = str.maketrans("│├└─…", "||`-~")
 
 
 def parse_ids(texts: Iterable[str]) -> list[int]:
-    """Return the ids in order, each once. Raises a CommandError that names all invalid ids."""
-    ids: dict[int, None] = {}
-    invalid: dict[str, None] = {}
-    for text in texts:
-        if group_id := parse_id(text):
-            ids[group_id] = None
-        else:
-            invalid[text] = None
-    if invalid:
+    """Parse ids and drop duplicates. Raises a CommandError that lists all invalid ids."""
+    ids = {text: parse_id(text) for text in texts}
+    if invalid := [visible(text) for text, group_id in ids.items() if not group_id]:
         raise CommandError(
             _("Invalid group id %(ids)s: must be a whole number from 1 to %(most)s.")
-            % {"ids": ", ".join(map(visible, invalid)), "most": MAX_ID}
+            % {"ids": ", ".join(invalid), "most": MAX_ID}
         )
-    return list(ids)
+    return list(dict.fromkeys(filter(None, ids.values())))
 
 
 class TerminalCommand(BaseCommand):
-    """A command whose work goes on if its output cannot be written."""
+    """A command that continues its work if it cannot write its output."""
 
     _flaw = ""
 
@@ -55,15 +50,15 @@ class TerminalCommand(BaseCommand):
         return output
 
     def write(self, line: str, stream: OutputWrapper | None = None) -> None:
-        """Write a line to ``stdout`` or another stream, which is closed if that fails."""
+        """Write a line to ``stdout`` or another stream. After a failure, drops further output."""
         stream = stream or self.stdout
-        if getattr(stream, "_out", None) is None:  # As in a shell after ">&-".
+        if getattr(stream, "_out", None) is None:  # Closed by ">&-" in a shell.
             return
         try:
             stream.write(_encodable(line, stream))
             stream.flush()
         except OSError as error:
-            if not isinstance(error, BrokenPipeError):  # "| head" has read enough.
+            if not isinstance(error, BrokenPipeError):  # "| head" stops reading early.
                 self._flaw = error.strerror or type(error).__name__
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
@@ -74,7 +69,7 @@ class _HelpFormatter(DjangoHelpFormatter):
 
 
 def _encodable(text: str, stream: Any) -> str:
-    """Replace what the encoding of a stream lacks: the lines of trees first."""
+    """Return a text that the stream can encode, with ASCII tree lines and escapes if necessary."""
     encoding = getattr(stream, "encoding", None) or "utf-8"
     try:
         text.encode(encoding)
@@ -84,17 +79,16 @@ def _encodable(text: str, stream: Any) -> str:
 
 
 class ProgressBar:
-    """Shows the progress of one fetch after another on stderr."""
+    """Shows the progress of fetches on stderr, with a new bar for each fetch."""
 
     _bar: Any = None
 
     def update(self, progress: Progress) -> None:
         if self._bar is None:
-            # Not at the top, because only a terminal needs it.
-            from tqdm import tqdm  # noqa: PLC0415 - see above
+            from tqdm import tqdm  # noqa: PLC0415 - only a terminal needs tqdm
 
-            # Short fetches show no bar.
-            self._bar = tqdm(unit=_("groups"), delay=0.5, leave=False)
+            # The delay hides the bar during short fetches.
+            self._bar = tqdm(unit=pgettext("progress", "groups"), delay=0.5, leave=False)
         self._bar.total = progress.known
         self._bar.update(progress.done - self._bar.n)
 

@@ -1,7 +1,8 @@
-"""Insert or update any number of rows of a model with one statement of constant text.
+"""Inserts or updates any number of model rows with one constant SQL statement.
 
-The rows travel as one JSON array. ``bulk_create`` writes a placeholder for each value instead: on
-SQLite that splits the rows into many statements of varying length, and the driver caches each.
+The rows are sent as one JSON array. ``bulk_create`` writes a placeholder for each value instead. On
+SQLite that splits the rows into many different statements, and the driver keeps each one in its
+cache.
 """
 
 from __future__ import annotations
@@ -17,24 +18,27 @@ from django.db import NotSupportedError, connections, models
 from django.db.backends.base.base import BaseDatabaseWrapper
 
 PACKET = 2**22
-"""Characters per statement: as UTF-8 at most 16 MiB, which MariaDB accepts by default."""
+"""Characters per statement: at most 16 MiB as UTF-8, which MariaDB and MySQL accept by default."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Dialect:
-    """How a database reads JSON and resolves a conflict."""
+    """SQL fragments that read JSON and resolve conflicts."""
 
     numbers: str
-    """A query for the numbers of a JSON array."""
+    """Query for the numbers in a JSON array."""
     value: str
-    """One column of a row, by its ``index`` and ``type``."""
+    """Expression for one column of a row, by ``index`` and ``type``."""
     rows: str
-    """The rows of a JSON array of arrays. MariaDB and MySQL want their ``columns`` declared."""
+    """Row source: a JSON array of arrays. MariaDB and MySQL require declared ``columns``."""
     conflict: str
     new: str
-    """The value that the row would have inserted into ``column``."""
+    """Expression for the value that the row would have inserted into ``column``."""
+    charset: str = ""
+    """Query for the character set of a table, if the character set lacks characters. The only
+    parameter is the table name."""
     text: str = ""
-    """Added to the type of a text column."""
+    """Suffix for the type of a text column."""
 
 
 _DIALECTS = {
@@ -52,6 +56,8 @@ _DIALECTS = {
         rows="json_array_elements(%s::json)",
         conflict="ON CONFLICT ({key}) DO UPDATE SET",
         new="excluded.{column}",
+        charset="SELECT current_setting('server_encoding') WHERE to_regclass(%s) IS NOT NULL "
+        "AND current_setting('server_encoding') NOT IN ('UTF8', 'SQL_ASCII')",
     ),
     "mysql": _Dialect(
         numbers="SELECT value FROM JSON_TABLE(%s, '$[*]' COLUMNS (value bigint PATH '$')) numbers",
@@ -59,6 +65,10 @@ _DIALECTS = {
         rows="JSON_TABLE(%s, '$[*]' COLUMNS ({columns})) given",
         conflict="ON DUPLICATE KEY UPDATE",
         new="VALUES({column})",
+        # UTF-8 needs up to four bytes per character.
+        charset="SELECT character_set_name FROM information_schema.columns "
+        "JOIN information_schema.character_sets USING (character_set_name) "
+        "WHERE table_schema = DATABASE() AND table_name = %s AND maxlen < 4",
         # Otherwise JSON_TABLE converts text to the default charset of the database.
         text=" CHARACTER SET utf8mb4",
     ),
@@ -66,20 +76,45 @@ _DIALECTS = {
 
 
 def numbers_sql(connection: BaseDatabaseWrapper) -> str:
-    """Return a query for the numbers of a JSON array, its only parameter."""
+    """Return a query for the numbers in a JSON array. The array is its only parameter."""
     return _dialect(connection).numbers
 
 
-def upsert(using: str, rows: Sequence[models.Model], update: Collection[str]) -> None:
-    """Insert rows of one model, or update the fields ``update`` of rows that already exist.
+def narrow_charset(connection: BaseDatabaseWrapper, table: str) -> str:
+    """Return the character set of a table if it cannot store all text, else an empty string."""
+    dialect = _DIALECTS.get(connection.vendor)
+    if not dialect or not dialect.charset:
+        return ""
+    with connection.cursor() as cursor:
+        cursor.execute(dialect.charset, [table])
+        row = cursor.fetchone()
+    return row[0] if row else ""
 
-    The values must be numbers, text, times or None. Rows must come after the rows that their
-    foreign keys name: MariaDB checks each row immediately.
+
+def insert(using: str, rows: Sequence[models.Model]) -> None:
+    """Insert rows of one model, which get their ids from the database. Does not set the ids."""
+    _write(using, rows, [field for field in _fields(rows) if not field.primary_key], update=())
+
+
+def upsert(using: str, rows: Sequence[models.Model], update: Collection[str]) -> None:
+    """Insert rows of one model. For rows that already exist, update the fields in ``update``.
+
+    The values must be numbers, text, times or None. Parents must come before their children,
+    because MariaDB checks the foreign keys of each row immediately.
     """
+    _write(using, rows, _fields(rows), update)
+
+
+def _fields(rows: Sequence[models.Model]) -> Sequence[Any]:
+    return rows[0]._meta.concrete_fields if rows else ()
+
+
+def _write(
+    using: str, rows: Sequence[models.Model], fields: Sequence[Any], update: Collection[str]
+) -> None:
     if not rows:
         return
     connection = connections[using]
-    fields = rows[0]._meta.concrete_fields
     statement = _statement(connection, fields, update)
     with connection.cursor() as cursor:
         for packet in _packets(rows, fields, connection):
@@ -102,13 +137,14 @@ def _statement(
     types = list(enumerate(_type(field, connection) for field in fields))
     declared = ", ".join(f"v{index} {type_} PATH '$[{index}]'" for index, type_ in types)
     values = ", ".join(dialect.value.format(index=index, type=type_) for index, type_ in types)
-    conflict = dialect.conflict.format(key=quote(fields[0].model._meta.pk.column))
     columns = {field.attname: quote(field.column) for field in fields}
-    changes = (f"{columns[name]} = {dialect.new.format(column=columns[name])}" for name in update)
+    changes = [f"{columns[name]} = {dialect.new.format(column=columns[name])}" for name in update]
+    conflict = dialect.conflict.format(key=quote(fields[0].model._meta.pk.column))
+    on_conflict = f"{conflict} {', '.join(changes)}" if changes else ""
     return (
-        f"INSERT INTO {quote(fields[0].model._meta.db_table)} ({', '.join(columns.values())}) "  # noqa: S608 - names of tables and columns
+        f"INSERT INTO {quote(fields[0].model._meta.db_table)} ({', '.join(columns.values())}) "  # noqa: S608 - table and column names
         f"SELECT {values} FROM {dialect.rows.format(columns=declared)} "
-        f"{conflict} {', '.join(changes)}"
+        f"{on_conflict}"
     )
 
 
@@ -122,7 +158,7 @@ def _packets(
 ) -> Iterator[str]:
     """Encode rows as JSON arrays of at most ``PACKET`` characters."""
     values = attrgetter(*(field.attname for field in fields))
-    # Many rows share a time, and adapting is slow.
+    # Cached, because many rows share a time and adapting a time is slow.
     adapt = cache(lambda moment: str(connection.ops.adapt_datetimefield_value(moment)))
     encode = json.JSONEncoder(ensure_ascii=False, default=adapt).encode
     packet: list[str] = []

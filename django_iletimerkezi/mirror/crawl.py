@@ -1,61 +1,69 @@
-"""Asks for whole trees: each group once, several at a time."""
+"""Requests whole trees: each group once, several groups at a time."""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+import types
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
-from time import monotonic
-from typing import Self, TypeVar
+from typing import Generic, Self, TypeVar
 
 from django.utils import translation
 
 from ..api.parsing import Answer, GroupData
+from ..clock import monotonic
 from ..exceptions import PATIENCE, IletimerkeziError, ServiceUnavailable
 from ..threads import start_thread
 
 T = TypeVar("T")
 
+TICK = 1
+"""Seconds between two ticks while no answer arrives: short for somebody who waits for a stop."""
+
 MAX_WAITING = 10_000
-"""Limit of groups in unhandled answers: a few megabytes, and enough to keep all connections busy
-while the caller stores a batch."""
+"""Most groups in unhandled answers: a few megabytes, and enough to keep all connections busy while
+the caller stores a batch. An unavailable service counts as this many groups, so that the workers
+do not run ahead of the breaker."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A group that was asked for, and why there is no answer."""
+    """A requested group, and the error of its request."""
 
     asked_for: int
     error: IletimerkeziError
 
 
 class Crawl:
-    """Iterates over the answers below a root, and over failures, in the order of their arrival.
+    """Requests the groups of a frontier, and yields answers and failures as they arrive.
 
-    ``root`` is the root's answer and is not yielded. ``depth`` is how many levels below the root
-    to ask for, None for all. ``ask`` is called from ``workers`` threads. ``done`` counts the
-    groups asked for, ``known`` those found. An error that would hit every group ends the crawl.
+    Answers add more groups to the ``frontier``. ``workers`` threads call ``ask``. After many
+    failures in a row, ``probe`` repeats the request that succeeded before the crawl. An error that
+    would affect every group ends the crawl. ``has_answers`` is True if the vendor has just answered
+    requests for other groups. ``tick`` is called every second while no answer arrives.
     """
 
     def __init__(
-        self, ask: Callable[[int], Answer], root: Answer, *, depth: int | None, workers: int
+        self,
+        ask: Callable[[int], Answer],
+        frontier: Frontier,
+        *,
+        probe: Callable[[], object],
+        workers: int,
+        has_answers: bool = False,
+        tick: Callable[[], object] = lambda: None,
     ) -> None:
-        self._ask = ask
-        self._root_id = root.asked_for
-        self._frontier = Frontier(root, depth)
+        self._frontier = frontier
+        self._probe = probe
+        self._tick = tick
         self._workers = Workers(ask, workers)
-        # Fewer failures in a row can be bad luck, and each further one may cost a whole timeout.
+        # Fewer failures in a row can be chance, but each further failure may cost a whole timeout.
         self._breaker = Breaker(3 * workers)
         self._in_flight: set[int] = set()
-        self._refused: set[int] = set()
-        self._has_answers = False
-        self.done = 1
-
-    @property
-    def known(self) -> int:
-        return self._frontier.known
+        self._throttled: set[int] = set()
+        self._has_answers = has_answers
 
     def __iter__(self) -> Iterator[Answer | Failure]:
         with self._workers:
@@ -72,54 +80,53 @@ class Crawl:
                 yield outcome
 
     def _hand_out(self) -> bool:
-        """Hand out the ready groups. Is any group in flight now?"""
-        if not self._in_flight:
-            self._frontier.descend()
-            self._breaker.note_answer()  # Each level counts failures and silence anew.
-        for group_id in self._frontier.take():
+        """Hand out the ready groups, and return whether any group is in flight."""
+        ready = self._frontier.take()
+        while not ready and not self._in_flight and self._frontier.descend():
+            self._breaker.reset()  # Failures and silence are counted per level.
+            ready = self._frontier.take()
+        for group_id in ready:
             self._in_flight.add(group_id)
             self._workers.put(group_id)
         return bool(self._in_flight)
 
     def _take_back(self) -> Answer | Failure | None:
         """Wait for the next outcome. Returns None for a group that will be retried."""
-        group_id, outcome = self._workers.get()
+        group_id, outcome = self._workers.get(self._tick)
         self._in_flight.remove(group_id)
         if isinstance(outcome, Answer):
             self._has_answers = True
-            self._breaker.note_answer()
+            self._breaker.reset()
             self._frontier.add(outcome.group)
-            self.done += 1
             return outcome
         if not isinstance(outcome, IletimerkeziError) or outcome.is_fatal:
             raise outcome
         if outcome.is_throttled and self._put_back(group_id, outcome):
             return None
-        if self._breaker.trips_on(outcome):
-            self._probe()
-        self.done += 1
+        if self._breaker.note_failure(outcome):
+            self._try_probe()
         return Failure(group_id, outcome.with_traceback(None))
 
     def _put_back(self, group_id: int, refusal: IletimerkeziError) -> bool:
-        """Put a throttled group back and return True, until the vendor is silent for too long.
+        """Queue a throttled group again and return True.
 
-        Then raise the refusal, or return False if the vendor answered before and refused all
-        groups that are left.
+        After ``PATIENCE`` seconds without an answer, stop retrying: return False if the vendor
+        answered other groups and throttles all groups in flight, else raise the refusal.
         """
-        self._refused.add(group_id)
+        self._throttled.add(group_id)
         if not self._breaker.is_silent():
             self._in_flight.add(group_id)
             self._workers.put(group_id)
             return True
-        if not self._has_answers or not self._refused.issuperset(self._in_flight):
+        if not self._has_answers or not self._throttled.issuperset(self._in_flight):
             raise refusal
         return False
 
-    def _probe(self) -> None:
-        """Ask for the root again. Raise if that fails too, as then all groups would fail."""
-        waiting = self._workers.withdraw()  # Otherwise the root queues behind more failures.
+    def _try_probe(self) -> None:
+        """Raise if the probe finds the service unavailable, because then all groups would fail."""
+        waiting = self._workers.withdraw()  # Otherwise the probe would queue behind these groups.
         try:
-            self._ask(self._root_id)
+            ask_once(self._probe, self._tick)
         except IletimerkeziError as error:
             if isinstance(error, ServiceUnavailable) and not error.is_throttled:
                 raise
@@ -127,64 +134,94 @@ class Crawl:
             self._workers.put(group_id)
 
 
-class Frontier:
-    """The groups that are known, and which to ask for next.
+def ask_once(ask: Callable[[], T], tick: Callable[[], object]) -> T:
+    """Call ``ask`` in a thread, and return its result. Calls ``tick`` every second meanwhile."""
+    with Workers(lambda _number: ask(), 1) as workers:
+        workers.put(1)
+        _number, outcome = workers.get(tick)
+    if isinstance(outcome, BaseException):
+        raise outcome
+    return outcome
 
-    With a depth, one level is finished before the next starts: a group that is listed on two
-    levels belongs to the upper one, and so do its subgroups. Without a depth, all groups are on
-    level 0.
+
+class Frontier:
+    """Known groups, and the groups to request next.
+
+    ``depth`` is the last level to request, None for all levels. With a depth, each level is
+    finished before the next level starts. So a group that is listed on two levels counts on the
+    upper level, and its subgroups count one level below. Without a depth, all groups are
+    on level 0.
+
+    ``answered`` has the subgroups of the groups that were requested before, by group id. These
+    groups are not requested again, and ``skipped`` counts them.
     """
 
-    def __init__(self, root: Answer, depth: int | None) -> None:
+    def __init__(
+        self,
+        depth: int | None,
+        asked: Iterable[int] = (),
+        answered: Mapping[int, Iterable[int]] = types.MappingProxyType({}),
+    ) -> None:
+        self.skipped = 0
         self._depth = depth
-        self._levels = {root.asked_for: 0}
+        self._answered = answered
+        self._levels = dict.fromkeys(asked, 0)
         self._ready: list[int] = []
         self._level = 0
-        self.add(root.group)
 
     @property
     def known(self) -> int:
         return len(self._levels)
 
-    def add(self, top: GroupData) -> None:
-        """Add a group of the current level, and everything below it."""
-        waiting = [(top, self._level)]
+    def add(self, top: GroupData, level: int | None = None) -> None:
+        """Add a group and everything below it. ``level`` defaults to the current level."""
+        waiting = [(top, self._level if level is None else level)]
         while waiting:
             group, level = waiting.pop()
             waiting += [(child, level + 1) for child in reversed(group.children)]
-            if self._depth is None:
-                self._add_id(group.id, 0)
-            elif level <= self._depth:
-                self._add_id(group.id, level)
+            self.add_id(group.id, level)
 
-    def _add_id(self, group_id: int, level: int) -> None:
+    def add_id(self, group_id: int, level: int) -> None:
+        if self._depth is None:
+            level = 0
+        elif level > self._depth:
+            return
         if level < self._levels.get(group_id, level + 1):
             self._levels[group_id] = level
             if level == self._level:
                 self._ready.append(group_id)
 
     def take(self) -> list[int]:
-        """Return the groups of this level that were not returned before."""
-        ready, self._ready = self._ready, []
+        """Return the groups of the current level that have not been returned or answered yet."""
+        ready = []
+        for group_id in self._ready:  # Grows with the subgroups of answered groups.
+            if group_id in self._answered:
+                self.skipped += 1
+                for child_id in self._answered[group_id]:
+                    self.add_id(child_id, self._level + 1)
+            else:
+                ready.append(group_id)
+        self._ready = []
         return ready
 
-    def descend(self) -> None:
-        """Go on to the next level if all groups of this level are taken."""
+    def descend(self) -> bool:
+        """Move to the next level, and return whether there is one."""
         below = [level for level in self._levels.values() if level > self._level]
-        if below and not self._ready:
+        if below:
             self._level = min(below)
             self._ready = [pk for pk, level in self._levels.items() if level == self._level]
+        return bool(below)
 
 
-class Workers:
-    """Threads that ask for groups. A context manager: no request starts after its end."""
+class Workers(Generic[T]):
+    """Threads that request groups. After the context manager exits, no request starts."""
 
-    def __init__(self, ask: Callable[[int], Answer], number: int) -> None:
+    def __init__(self, ask: Callable[[int], T], number: int) -> None:
         self._ask = ask
         self._number = number
         self._language = translation.get_language()
         self._tasks: SimpleQueue[int | None] = SimpleQueue()
-        self._outcomes: SimpleQueue[tuple[int, Answer | BaseException]] = SimpleQueue()
+        self._outcomes: SimpleQueue[tuple[int, T | BaseException]] = SimpleQueue()
         self._waiting = 0
         self._is_over = False
         self._changed = threading.Condition()
@@ -196,7 +233,7 @@ class Workers:
             except IletimerkeziError:
                 if not started:
                     raise
-                break  # Fewer threads do the same work.
+                break  # Continue with fewer threads.
         return self
 
     def __exit__(self, *exc_info: object) -> None:
@@ -210,26 +247,32 @@ class Workers:
     def put(self, group_id: int) -> None:
         self._tasks.put(group_id)
 
-    def get(self) -> tuple[int, Answer | BaseException]:
-        group_id, outcome = self._outcomes.get()
-        self._note_waiting(-_size(outcome))
-        return group_id, outcome
+    def get(self, tick: Callable[[], object]) -> tuple[int, T | BaseException]:
+        """Wait for the next outcome. Calls ``tick`` every second meanwhile."""
+        while True:
+            try:
+                group_id, outcome = self._outcomes.get(timeout=TICK)
+            except Empty:
+                tick()
+            else:
+                self._note_waiting(-_size(outcome))
+                return group_id, outcome
 
-    def arrived(self) -> Iterator[tuple[int, Answer | BaseException]]:
-        """Yield the outcomes that have arrived."""
+    def arrived(self) -> Iterator[tuple[int, T | BaseException]]:
+        """Yield the outcomes that have already arrived."""
         return _drain(self._outcomes)
 
     def withdraw(self) -> list[int]:
-        """Take back the groups that no thread has asked for yet."""
+        """Remove and return the queued groups that no thread has requested yet."""
         return [group_id for group_id in _drain(self._tasks) if group_id]
 
     def _work(self) -> None:
-        """Ask for groups until there are no more, or an error shows that all would fail."""
+        """Worker loop: requests groups until there are no more, or until a fatal error."""
         with translation.override(self._language):
             while group_id := self._tasks.get():
                 try:
-                    outcome: Answer | BaseException = self._ask(group_id)
-                except BaseException as error:  # noqa: BLE001 - the crawl raises it
+                    outcome: T | BaseException = self._ask(group_id)
+                except BaseException as error:  # noqa: BLE001 - the crawl raises the error
                     outcome = error
                 self._note_waiting(_size(outcome))
                 self._outcomes.put((group_id, outcome))
@@ -245,19 +288,19 @@ class Workers:
 
 
 class Breaker:
-    """Knows when the vendor has failed for too long."""
+    """Circuit breaker: decides when the vendor has failed for too long."""
 
     def __init__(self, max_failures: int) -> None:
         self._max_failures = max_failures
         self._failures = 0
         self._answered_at = monotonic()
 
-    def note_answer(self) -> None:
+    def reset(self) -> None:
         self._failures = 0
         self._answered_at = monotonic()
 
-    def trips_on(self, error: IletimerkeziError) -> bool:
-        """Note a failure. Are there too many in a row to blame single groups?"""
+    def note_failure(self, error: IletimerkeziError) -> bool:
+        """Count a failure, and return whether there were too many in a row."""
         if not isinstance(error, ServiceUnavailable):
             self._failures = 0
         elif not error.is_throttled:
@@ -268,19 +311,21 @@ class Breaker:
         return True
 
     def is_silent(self) -> bool:
-        """Has the vendor answered nothing for longer than ``PATIENCE``?"""
+        """Has the vendor not answered for longer than ``PATIENCE``?"""
         return monotonic() - self._answered_at > PATIENCE
 
     @contextmanager
     def suspended(self) -> Iterator[None]:
-        """Do not count the time of a block as silence."""
+        """Do not count the time spent in the block as silence."""
         start = monotonic()
         yield
         self._answered_at += monotonic() - start
 
 
-def _size(outcome: Answer | BaseException) -> int:
-    """Count the groups in an outcome."""
+def _size(outcome: object) -> int:
+    """Return how much an outcome counts towards ``MAX_WAITING``."""
+    if isinstance(outcome, ServiceUnavailable):
+        return MAX_WAITING
     if not isinstance(outcome, Answer):
         return 1
     groups = [outcome.group]

@@ -1,79 +1,125 @@
-"""How answers change the mirror. Pure: no query, no clock, no setting.
+"""Rules for updating the mirror from answers. Pure functions: no queries, clock or settings.
 
-The row of a group holds facts. Each fact has the time of the newest answer that stated it, and an
-older answer never replaces it:
+The row of a group holds facts. Each fact has the time of the newest answer that stated the fact. An
+older answer never replaces a fact:
 
 - ``name`` and ``count``, as of ``seen_at``;
-- ``named_parent``, the group that listed it last, as of ``placed_at``;
-- ``fetched_at``, when the vendor was last asked for it;
-- ``listed_at``, when its subgroups were last listed;
-- ``denied_at``, when the vendor last said that it does not exist (463).
+- ``named_parent_id``, the group that listed this group last, or None if get-groups listed this
+  group as a main group, as of ``placed_at``;
+- ``fetched_at``, when this group was last requested;
+- ``listed_at``, when the subgroups of this group were last listed;
+- ``denied_at``, when the vendor last answered that this group does not exist (463 or 462).
 
-Everything else follows from the facts, so answers may arrive in any order:
+All other columns are computed from the facts, so answers may arrive in any order:
 
-- ``parent`` is the named parent. Where named parents form a loop, the oldest link is cut.
-- A group is missing if, since it was last seen, the vendor denied it or its named parent was
-  fetched without it.
+- ``parent`` is the named parent. If named parents form a loop, the oldest link is cut.
+- A group is missing if, after the group was last seen, the vendor denied the group or returned its
+  named parent without the group.
+- ``total`` and ``unexplored`` are sums over a group and all listed groups below the group.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from array import array
+from collections.abc import (
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableSequence,
+    Sequence,
+)
 from datetime import UTC, datetime
 from operator import attrgetter
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
-from ..api.parsing import Absence, Answer, GroupData
-from ..models import Group
+from django.db.models import BigIntegerField
 
-Kind = Literal["created", "renamed", "recounted", "moved", "missing", "returned"]
+from ..api.parsing import Absence, Answer, GroupData, Listing, Reply
+from ..models import Change, Group
 
+Sums = tuple[int, int]
+"""``total`` and ``unexplored``."""
+
+TOP = 0
+"""Parent id of a main group. None means that the parent is unknown."""
+
+_DEFAULTS = {field.attname: field.get_default() for field in Group._meta.concrete_fields}
+"""The column values of a new row, in the order that ``from_db`` expects."""
 _compared = attrgetter("name", "count", "parent_id", "missing_since")
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
 class Difference(NamedTuple):
-    """One change of one group.
+    """One change to one group.
 
     ``before`` and ``after`` are names, counts or parent ids. A new group has its name in
     ``after``; both are None for a group that went missing or returned.
     """
 
     group_id: int
-    kind: Kind
+    kind: Change.Kind
     before: Any = None
     after: Any = None
 
 
-def apply(rows: dict[int, Group], answers: Iterable[Answer | Absence]) -> list[Difference]:
-    """Bring rows up to date with some answers, add new rows, and return what changed.
+def apply(
+    rows: dict[int, Group], answers: Iterable[Reply], unstorable: Collection[int] = ()
+) -> list[Difference]:
+    """Update rows from some answers, add new rows, and return the differences.
+
+    ``unstorable`` has the ids of groups whose new names the database cannot store. Such a group
+    keeps the old name in its existing row. A new group gets no row.
 
     ``rows`` must contain, by id, every stored group that the answers mention or deny, every group
-    whose parent or named parent was asked for, and all ancestors of these by named parent. Times
-    are aware.
+    whose parent or named parent was requested, and all ancestors of these groups by named parent.
+    From these rows, the sums of requested groups are recomputed, and the sums of their ancestors
+    are adjusted. Times must be aware.
     """
     before = {pk: _compared(row) for pk, row in rows.items()}
+    unloaded = _sums_of_unloaded(rows)
+    asked = set()
     for answer in answers:
         if isinstance(answer, Absence):
             _deny(rows, answer)
         else:
-            _merge(rows, answer)
-    _adopt(rows)
+            _merge(rows, answer, unstorable)
+        if not isinstance(answer, Listing):
+            asked.add(answer.asked_for)
+    _keep_manual_parents(rows)
     _place(rows)
-    _judge(rows)
+    _mark_missing(rows)
+    _sum_up(rows, {pk: sums for pk, sums in unloaded.items() if pk not in asked})
     return [change for pk, row in rows.items() for change in _compare(before.get(pk), row)]
 
 
-def mentions(top: GroupData) -> dict[int, tuple[GroupData, int | None]]:
-    """Return each group of an answer, by id, with the id of the group that lists it.
+def remove(rows: dict[int, Group], removed: Collection[int]) -> None:
+    """Drop the removed rows, and update the sums of the remaining rows.
 
-    If an answer lists a group twice, the later place in reading order counts.
+    ``rows`` must contain, by id, the removed rows and all their ancestors.
+    """
+    unloaded = _sums_of_unloaded(rows)
+    for pk in removed:
+        del rows[pk]
+    _sum_up(rows, unloaded)
+
+
+def mentions(answer: Answer | Listing) -> dict[int, tuple[GroupData, int | None]]:
+    """Return the groups in an answer by id, each with its parent's id, ``TOP`` or None.
+
+    If an answer lists a group twice, its last position below another group counts.
     """
     found: dict[int, tuple[GroupData, int | None]] = {}
-    waiting: list[tuple[GroupData, int | None]] = [(top, None)]
+    waiting: list[tuple[GroupData, int | None]]
+    if isinstance(answer, Listing):
+        waiting = [(group, TOP) for group in reversed(answer.groups)]
+    else:
+        waiting = [(answer.group, None)]
     while waiting:
         group, parent_id = waiting.pop()
-        found[group.id] = group, parent_id
+        is_below = parent_id not in {None, TOP}
+        if is_below or group.id not in found:
+            found[group.id] = group, parent_id
         if group.children:
             waiting += [(child, group.id) for child in reversed(group.children)]
     return found
@@ -85,33 +131,45 @@ def _deny(rows: dict[int, Group], absence: Absence) -> None:
         row.denied_at = _newest(row.denied_at, absence.asked_at)
 
 
-def _merge(rows: dict[int, Group], answer: Answer) -> None:
+def _merge(rows: dict[int, Group], answer: Answer | Listing, unstorable: Collection[int]) -> None:
     at = answer.asked_at
-    for group, parent_id in mentions(answer.group).values():
-        row = rows.get(group.id)
+    for group, parent_id in mentions(answer).values():
+        row, name = rows.get(group.id), group.name
+        if group.id in unstorable:
+            if row is None:
+                continue
+            name = row.name
         # At equal times the larger values win, so that the order of answers does not matter.
-        facts = at, group.count, group.name
+        facts = at, group.count, name
         if row is None:
-            row = Group(id=group.id, name=group.name, count=group.count, seen_at=at)
-            rows[group.id] = row
+            rows[group.id] = row = _new_row(group, at)
         elif facts > (row.seen_at, row.count, row.name):
             row.seen_at, row.count, row.name = facts
-        if parent_id and (at, parent_id) > (row.placed_at or _NEVER, row.named_parent_id or 0):
-            row.placed_at, row.named_parent_id = at, parent_id
-    if answer.asked_for == answer.group.id:
-        top = rows[answer.asked_for]
+        placed = row.placed_at or _NEVER, row.named_parent_id or TOP
+        if parent_id is not None and (at, parent_id) > placed:
+            row.placed_at, row.named_parent_id = at, parent_id or None
+    top = rows.get(answer.asked_for) if isinstance(answer, Answer) and not answer.is_alias else None
+    if top:
         top.fetched_at = _newest(top.fetched_at, at)
         top.listed_at = _newest(top.listed_at, at)
+
+
+def _new_row(group: GroupData, at: datetime) -> Group:
+    """Return a row without a parent. ``from_db`` is twice as fast as keyword arguments."""
+    values = _DEFAULTS.copy()
+    values["id"], values["name"] = group.id, group.name
+    values["count"], values["seen_at"] = group.count, at
+    return Group.from_db(None, _DEFAULTS, values.values())
 
 
 def _newest(known: datetime | None, at: datetime) -> datetime:
     return max(known or at, at)
 
 
-def _adopt(rows: dict[int, Group]) -> None:
-    """Keep parents that somebody stored by hand, until the vendor names a parent."""
+def _keep_manual_parents(rows: dict[int, Group]) -> None:
+    """Keep a parent that was set by hand until an answer places the group."""
     for row in rows.values():
-        if row.named_parent_id is None:
+        if row.placed_at is None and row.named_parent_id is None:
             row.named_parent_id = row.parent_id
 
 
@@ -123,7 +181,7 @@ def _place(rows: dict[int, Group]) -> None:
 
 
 def _loops(rows: dict[int, Group]) -> Iterator[list[Group]]:
-    """Yield the rows of each loop that parents form."""
+    """Yield each loop of parents, as a list of rows."""
     done: set[int] = set()
     for start in rows.values():
         path: dict[int, Group] = {}
@@ -137,29 +195,88 @@ def _loops(rows: dict[int, Group]) -> Iterator[list[Group]]:
             yield members[members.index(row) :]
 
 
-def _judge(rows: dict[int, Group]) -> None:
+def _mark_missing(rows: dict[int, Group]) -> None:
     for row in rows.values():
         parent = rows.get(row.named_parent_id or 0)
         times = row.denied_at, parent.listed_at if parent else None
         denials = [at for at in times if at and at > row.seen_at]
         if not denials:
             row.missing_since = None
-        elif row.missing_since is None or row.missing_since <= row.seen_at:
+        elif not row.missing_since or not row.seen_at < row.missing_since <= max(denials):
             row.missing_since = min(denials)
+
+
+def _sums_of_unloaded(rows: dict[int, Group]) -> dict[int, Sums]:
+    """Return, by id, the part of each row's sums that comes from groups that are not loaded."""
+    left = {pk: (row.total, row.unexplored) for pk, row in rows.items()}
+    for row in rows.values():
+        _subtract(left, row.id, row.own_sums)
+        # After a move by hand, the sums of the named parent still include this row.
+        counted_in = row.parent_id and (row.named_parent_id or row.parent_id)
+        _subtract(left, counted_in, (row.total, row.unexplored))
+    # Not below 0, because hand-made rows may have wrong sums.
+    return {pk: (max(total, 0), max(unexplored, 0)) for pk, (total, unexplored) in left.items()}
+
+
+def _subtract(sums: dict[int, Sums], group_id: int | None, part: Sums) -> None:
+    if group_id in sums:
+        total, unexplored = sums[group_id]
+        sums[group_id] = total - part[0], unexplored - part[1]
+
+
+def _sum_up(rows: dict[int, Group], unloaded: Mapping[int, Sums]) -> None:
+    positions = {pk: position for position, pk in enumerate(rows)}
+    parents = [positions.get(row.parent_id or 0, -1) for row in rows.values()]
+    totals, unexplored = [], []
+    for row in rows.values():
+        below_total, below_unexplored = unloaded.get(row.id, (0, 0))
+        own_total, own_unexplored = row.own_sums
+        totals.append(own_total + below_total)
+        unexplored.append(own_unexplored + below_unexplored)
+    add_up(parents, totals, unexplored)
+    for row, *sums in zip(rows.values(), totals, unexplored, strict=True):
+        row.total, row.unexplored = sums
+
+
+def add_up(
+    parents: Sequence[int], totals: MutableSequence[int], unexplored: MutableSequence[int]
+) -> set[int]:
+    """Add each group's sums to the sums of all its ancestors, in place.
+
+    ``parents`` has the position of each group's parent, -1 for no parent. Returns the positions of
+    the groups in loops, because their sums are invalid.
+    """
+    # Add subgroups first, so that a group's sums are complete when it is added to its parent.
+    waiting = array("q", bytes(8 * len(parents)))
+    for parent in parents:
+        if parent >= 0:
+            waiting[parent] += 1
+    for start in range(len(parents)):
+        position = start
+        while position >= 0 and not waiting[position]:
+            waiting[position] = -1
+            parent = parents[position]
+            if parent >= 0:
+                # Hand-made counts could add up to more than the column can store.
+                totals[parent] = min(totals[parent] + totals[position], BigIntegerField.MAX_BIGINT)
+                unexplored[parent] += unexplored[position]
+                waiting[parent] -= 1
+            position = parent
+    return {position for position, number in enumerate(waiting) if number > 0}
 
 
 def _compare(before: tuple[Any, ...] | None, row: Group) -> Iterator[Difference]:
     was_missing = False
     if before is None:
-        yield Difference(row.id, "created", after=row.name)
+        yield Difference(row.id, Change.Kind.CREATED, after=row.name)
     else:
         name, count, parent_id, missing_since = before
         was_missing = missing_since is not None
         if row.name != name:
-            yield Difference(row.id, "renamed", name, row.name)
+            yield Difference(row.id, Change.Kind.RENAMED, name, row.name)
         if row.count != count:
-            yield Difference(row.id, "recounted", count, row.count)
+            yield Difference(row.id, Change.Kind.RECOUNTED, count, row.count)
         if row.parent_id != parent_id:
-            yield Difference(row.id, "moved", parent_id, row.parent_id)
+            yield Difference(row.id, Change.Kind.MOVED, parent_id, row.parent_id)
     if (row.missing_since is not None) != was_missing:
-        yield Difference(row.id, "returned" if was_missing else "missing")
+        yield Difference(row.id, Change.Kind.RETURNED if was_missing else Change.Kind.MISSING)

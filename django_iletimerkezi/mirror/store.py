@@ -1,46 +1,39 @@
-"""Writes answers into the mirror: locks, loads rows, applies the rules and saves."""
+"""Stores answers in the mirror: takes the lock, loads rows, applies the rules and saves."""
 
 from __future__ import annotations
 
 import json
-import random
-import signal
-import threading
-import time
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from graphlib import TopologicalSorter
 from operator import attrgetter
-from types import FrameType
 
 from django.conf import settings
 from django.db import Error, connections, router, transaction
-from django.db.backends.base.base import BaseDatabaseWrapper
-from django.db.models import DateTimeField, QuerySet
-from django.db.models.expressions import RawSQL
+from django.db.models import DateTimeField, Q, QuerySet
+from django.db.models.query import RawQuerySet
 from django.utils import timezone
 
-from ..api.parsing import Absence, Answer
+from ..api.parsing import Absence, Listing, Reply
 from ..models import Group, MirrorLock
 from . import bulk, rules
+from .journal import Journal
+from .retry import is_unstorable, persistently
 
 _FIELDS = [field for field in Group._meta.concrete_fields if not field.primary_key]
 _COLUMNS = tuple(field.attname for field in _FIELDS)
 _TIMES = tuple(field.attname for field in _FIELDS if isinstance(field, DateTimeField))
+_ANSWERED = tuple(name for name in _TIMES if name != "missing_since")
 _columns = attrgetter(*_COLUMNS)
 
 CLOCK_SKEW = timedelta(minutes=5)
-"""How far clocks of machines may differ: as much as Kerberos and many signed requests accept."""
+"""Accepted difference between machine clocks, as for Kerberos and many signed requests."""
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
-_PAUSES = (0.1, 1, 3, 10)
-"""Seconds before new attempts: conflicts are over at once, the restart of a server takes longer."""
-_CONFLICTS = {(1020,), (1205,), (1213,)}
-"""MariaDB and MySQL: record changed, lock wait timeout, deadlock."""
-
-# Named parents, or the stored parent if the vendor named none. Where the two differ, the stored one
-# is NULL: the named parent was deleted, or the link was cut.
+# Climbs to the named parent, or to the stored parent if the vendor named no parent. Where the two
+# differ, the stored parent is NULL, because the named parent was deleted or the link was cut.
+# Without the hint, MySQL refuses to climb more than 1,000 levels. UNION makes loops terminate.
 _WITH_ANCESTORS = """
     WITH RECURSIVE loaded (id, parent_id) AS (
         SELECT id, COALESCE(named_parent_id, parent_id) FROM {table} WHERE id IN ({numbers})
@@ -53,78 +46,142 @@ _WITH_ANCESTORS = """
         SELECT above.id, COALESCE(above.named_parent_id, above.parent_id)
         FROM {table} above JOIN loaded ON above.id = loaded.parent_id
     )
-    SELECT id FROM loaded"""
+    SELECT /*+ SET_VAR(cte_max_recursion_depth = 4294967295) */ found.*
+    FROM {table} found JOIN loaded ON found.id = loaded.id"""
 
 
-def store(answers: Collection[Answer | Absence]) -> list[rules.Difference]:
-    """Apply answers to the mirror in one transaction, and return what changed.
+def store(
+    answers: Collection[Reply],
+    unstorable: dict[int, Error] | None = None,
+    journal: Journal | None = None,
+) -> list[rules.Difference]:
+    """Apply answers to the mirror in one transaction, and return the differences.
 
-    Repeats a transaction that a deadlock, a conflict or a lost connection ended, unless it is part
-    of a larger one. Writes nothing if it raises ``django.db.Error``.
+    Records the differences in the ``journal``, in the same transaction. Call ``journal.confirm``
+    afterwards. If the database cannot store a group's name, the other groups are stored, and the
+    error is added to ``unstorable``. Raises ``django.db.Error`` and writes nothing if the database
+    refuses the rest.
     """
-    using = router.db_for_write(Group)
-    connection = connections[using]
-    opened, was_lost = None, False
-    with _interrupts_deferred():
-        for pause in _PAUSES:
-            _drop_if_dead(connection)
-            try:
-                connection.ensure_connection()
-                opened = connection.connection
-                return _store(using, answers)
-            except Error as error:
-                # Django may have connected again already, at the end of the transaction.
-                is_same = connection.connection is opened and _is_alive(connection)
-                was_lost = was_lost or (opened is not None and not is_same)
-                if connection.in_atomic_block or not (was_lost or _is_conflict(error)):
-                    raise
-            time.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - no secret
-        _drop_if_dead(connection)
-        return _store(using, answers)
+    unstorable = {} if unstorable is None else unstorable
+    return persistently(lambda using: _store(using, answers, unstorable, journal))
 
 
-def _store(using: str, answers: Collection[Answer | Absence]) -> list[rules.Difference]:
-    with _locked(using):
-        rows = _load(using, answers)
-        before = {pk: _columns(row) for pk, row in rows.items()}
-        changes = rules.apply(rows, answers)
-        for row in rows.values():
-            row.fill_keys()
-        _save(using, [row for row in rows.values() if _columns(row) != before.get(row.id)])
-    return changes
+def _store(
+    using: str,
+    answers: Collection[Reply],
+    unstorable: dict[int, Error],
+    journal: Journal | None,
+) -> list[rules.Difference]:
+    changed: list[Group] = []
+    try:
+        with locked(using):
+            rows = _load(using, answers)
+            before = {pk: _columns(row) for pk, row in rows.items()}
+            differences = rules.apply(rows, answers, unstorable)
+            for row in rows.values():
+                if row.id not in unstorable:
+                    row.fill_keys()
+            changed = [row for row in rows.values() if _columns(row) != before.get(row.id)]
+            _save(using, changed)
+            if journal:
+                journal.record(using, differences)
+    except Error as error:
+        if not is_unstorable(error):
+            raise
+        for row in changed:
+            row.parent_id = None  # _find_unstorable may write a row without its parent.
+        found = dict(_find_unstorable(using, changed, journal))
+        if found.keys() <= unstorable.keys():
+            raise
+        unstorable |= found
+        return _store(using, answers, unstorable, journal)
+    return differences
+
+
+def _find_unstorable(
+    using: str, rows: Sequence[Group], journal: Journal | None
+) -> Iterator[tuple[int, Error]]:
+    """Find the rows whose names the database cannot store, by bisection. Writes nothing."""
+    try:
+        with transaction.atomic(using):
+            bulk.upsert(using, rows, _COLUMNS)
+            if journal:  # Its table may have another character set.
+                journal.probe(using, rows)
+            transaction.set_rollback(rollback=True, using=using)
+    except Error as error:
+        if not is_unstorable(error):
+            raise
+        if len(rows) > 1:
+            half = len(rows) // 2
+            yield from _find_unstorable(using, rows[:half], journal)
+            yield from _find_unstorable(using, rows[half:], journal)
+        else:
+            # Copy the error, because its traceback would keep all rows in memory.
+            yield rows[0].id, type(error)(*error.args)
 
 
 def remove(groups: QuerySet[Group]) -> None:
     """Delete groups from the mirror only. Their subgroups move to the top."""
     using = router.db_for_write(Group)
-    with _locked(using):
+    with locked(using):
+        ids = set(groups.using(using).values_list("pk", flat=True))
+        rows = _load_with_ancestors(using, ids, [])
+        # Read the newest sums, because a transaction may still see its first snapshot.
+        for row in for_update(using, rows):
+            rows[row.id].total, rows[row.id].unexplored = row.total, row.unexplored
+        before = {pk: (row.total, row.unexplored) for pk, row in rows.items()}
+        rules.remove(rows, ids)
+        changed = [row for pk, row in rows.items() if (row.total, row.unexplored) != before[pk]]
+        bulk.upsert(using, changed, ("total", "unexplored"))
         groups.using(using).delete()
 
 
-def _load(using: str, answers: Iterable[Answer | Absence]) -> dict[int, Group]:
-    """Return every row that the rules need to apply the answers, by id."""
-    asked = {answer.asked_for for answer in answers}
-    mentioned = (rules.mentions(answer.group) for answer in answers if isinstance(answer, Answer))
-    ids: set[int | None] = set(asked.union(*mentioned))
+def for_update(using: str, ids: Iterable[int]) -> list[Group]:
+    """Return groups and lock their rows, because a host may write without our lock."""
+    return list(Group.objects.using(using).select_for_update().in_bulk(list(ids)).values())
+
+
+def without_listed_parent() -> Iterable[int]:
+    """Return the ids of listed groups without a listed parent, least recently seen first.
+
+    Only a request for such a group can show that the vendor has removed the group.
+    """
+    groups = Group.objects.using(router.db_for_write(Group)).listed()
+    found = groups.filter(Q(parent=None) | Q(parent__missing_since__isnull=False))
+    return found.order_by("seen_at", "pk").values_list("pk", flat=True)
+
+
+def _load(using: str, answers: Iterable[Reply]) -> dict[int, Group]:
+    """Return, by id, all rows that the rules need to apply the answers."""
+    asked = {answer.asked_for for answer in answers if not isinstance(answer, Listing)}
+    mentioned = (rules.mentions(answer) for answer in answers if not isinstance(answer, Absence))
+    rows = _load_with_ancestors(using, asked.union(*mentioned), asked)
+    _convert_times(rows.values(), _aware)
+    _forget_future(rows.values(), datetime.now(UTC) + CLOCK_SKEW)
+    return rows
+
+
+def _load_with_ancestors(
+    using: str, group_ids: Collection[int], parents: Collection[int]
+) -> dict[int, Group]:
+    ids: set[int | None] = set(group_ids)
     rows: dict[int, Group] = {}
     looked_up: set[int | None] = {None}
-    # One round is enough, except on MariaDB, which climbs at most 1,000 levels.
+    # One query is enough, except on MariaDB, which climbs at most 1,000 levels per query.
     while ids:
-        rows |= {row.id: row for row in _with_ancestors(using, ids, asked)}
+        rows |= {row.id: row for row in _with_ancestors(using, ids, parents)}
         looked_up |= ids
-        parents = {row.named_parent_id or row.parent_id for row in rows.values()}
-        ids = parents - rows.keys() - looked_up
-    _convert_times(rows.values(), timezone.make_aware)
-    _forget_future(rows.values(), datetime.now(UTC) + CLOCK_SKEW)
+        above = {row.named_parent_id or row.parent_id for row in rows.values()}
+        ids = above - rows.keys() - looked_up
     return rows
 
 
 def _with_ancestors(
     using: str, ids: Collection[int | None], parents: Collection[int]
-) -> QuerySet[Group]:
+) -> RawQuerySet[Group]:
     """Return the groups ``ids``, the known children of ``parents``, and all their ancestors.
 
-    Groups whose named parent, one of ``ids``, was deleted or cut off come too.
+    Also returns groups that have lost their parent and whose named parent is in ``ids``.
     """
     connection = connections[using]
     statement = _WITH_ANCESTORS.format(
@@ -132,11 +189,11 @@ def _with_ancestors(
         numbers=bulk.numbers_sql(connection),
     )
     numbers = [json.dumps(list(given)) for given in (ids, parents, ids)]
-    return Group.objects.using(using).filter(pk__in=RawSQL(statement, numbers))  # noqa: S611 - constant text
+    return Group.objects.using(using).raw(statement, numbers)
 
 
 def _save(using: str, rows: list[Group]) -> None:
-    _convert_times(rows, timezone.make_naive)
+    _convert_times(rows, _local)
     if not connections[using].features.can_defer_constraint_checks:
         rows = _parents_first(rows)
     bulk.upsert(using, rows, _COLUMNS)
@@ -148,73 +205,45 @@ def _parents_first(rows: Iterable[Group]) -> list[Group]:
     return [by_id[pk] for pk in order if pk in by_id]
 
 
-def _convert_times(rows: Iterable[Group], convert: Callable[..., datetime]) -> None:
-    """Convert between the aware times of the rules and the local times of USE_TZ = False."""
+def _convert_times(rows: Iterable[Group], convert: Callable[[datetime], datetime]) -> None:
+    """If USE_TZ is False, convert between aware times for the rules and local times in rows."""
     if settings.USE_TZ:
         return
     for row in rows:
         for name in _TIMES:
             if moment := getattr(row, name):
-                setattr(row, name, convert(moment, timezone.get_default_timezone()))
+                setattr(row, name, convert(moment))
+
+
+def _local(moment: datetime) -> datetime:
+    """Return the local time, with an odd microsecond in the second of two repeated hours.
+
+    Without this mark, times from the two hours could not be sorted.
+    """
+    local = timezone.make_naive(moment, timezone.get_default_timezone())
+    return local.replace(microsecond=local.microsecond & ~1 | local.fold)
+
+
+def _aware(local: datetime) -> datetime:
+    is_repeat = local.microsecond & 1
+    moment = local.replace(microsecond=local.microsecond - is_repeat, fold=is_repeat)
+    # Convert to UTC, because Python ignores ``fold`` when it compares times in one zone.
+    return timezone.make_aware(moment, timezone.get_default_timezone()).astimezone(UTC)
 
 
 def _forget_future(rows: Iterable[Group], latest: datetime) -> None:
-    """Drop times that a machine whose clock was ahead has stored: no answer would be newer."""
+    """Drop times of answers that a fast clock has stored, because no answer would be newer."""
     for row in rows:
-        for name in _TIMES:
+        for name in _ANSWERED:
             if (moment := getattr(row, name)) and moment > latest:
                 setattr(row, name, _EPOCH if name == "seen_at" else None)
 
 
-def _is_conflict(error: Error) -> bool:
-    """Did the database end the transaction because of another transaction?"""
-    cause = error.__cause__
-    state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None) or ""
-    return state.startswith("40") or (cause is not None and cause.args[:1] in _CONFLICTS)
-
-
-def _is_alive(connection: BaseDatabaseWrapper) -> bool:
-    return connection.connection is not None and bool(connection.is_usable())
-
-
-def _drop_if_dead(connection: BaseDatabaseWrapper) -> None:
-    """Drop a connection that the server closed while we waited, so that Django reconnects."""
-    if not connection.in_atomic_block and not _is_alive(connection):
-        connection.close()
-
-
 @contextmanager
-def _interrupts_deferred() -> Iterator[None]:
-    """Delay Ctrl-C until the block ends: Django cannot recover if it interrupts a COMMIT.
-
-    A second Ctrl-C is not delayed.
-    """
-    usual = signal.getsignal(signal.SIGINT)
-    is_main = threading.current_thread() is threading.main_thread()
-    if usual is not signal.default_int_handler or not is_main:
-        yield
-        return
-    was_interrupted = False
-
-    def note(number: int, frame: FrameType | None) -> None:
-        nonlocal was_interrupted
-        was_interrupted = True
-        signal.signal(signal.SIGINT, usual)
-
-    signal.signal(signal.SIGINT, note)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, usual)
-        if was_interrupted:
-            raise KeyboardInterrupt
-
-
-@contextmanager
-def _locked(using: str) -> Iterator[None]:
+def locked(using: str) -> Iterator[None]:
     """Open a transaction that locks out other writers of the mirror."""
     with transaction.atomic(using):
-        # One statement: a SELECT and an INSERT of the missing row deadlock on MariaDB.
+        # One statement, because a SELECT and an INSERT of the missing row deadlock on MariaDB.
         features = connections[using].features
         MirrorLock.objects.using(using).bulk_create(
             [MirrorLock()],

@@ -64,5 +64,5 @@ if not (ILETIMERKEZI_API_KEY or ILETIMERKEZI_API_HASH):
     sandbox = Sandbox().start()
     ILETIMERKEZI_API_KEY, ILETIMERKEZI_API_HASH = sandbox.key, sandbox.hash
     ILETIMERKEZI_BASE_URL = sandbox.url
-    if sys.argv[1:2] in (["fetch_group"], ["runserver"]):
+    if sys.argv[1:2] in (["fetch_group"], ["fetch_groups"], ["runserver"]):
         sys.stderr.write("No credentials in the environment or .env: using the sandbox.\n")

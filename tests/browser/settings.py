@@ -1,5 +1,8 @@
 """The settings of the tests, with static files, and a policy that forbids inline code."""
 
+import os
+import tempfile
+
 from tests.settings import *  # noqa: F403 - a settings module
 
 INSTALLED_APPS = [*INSTALLED_APPS, "django.contrib.staticfiles"]  # noqa: F405 - from there
@@ -13,3 +16,12 @@ MIDDLEWARE = [
 ]
 STATIC_URL = "/static/"
 LANGUAGE_CODE = "en"
+
+# A file, because the threads of the server and of a worker need connections of their own.
+if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":  # noqa: F405 - from there
+    file = f"{tempfile.gettempdir()}/iletimerkezi-{os.getpid()}.sqlite3"
+    DATABASES["default"] |= {  # noqa: F405
+        "NAME": file,
+        "TEST": {"NAME": file},
+        "OPTIONS": {"timeout": 30, "init_command": "PRAGMA synchronous = OFF"},
+    }

@@ -1,4 +1,4 @@
-"""Compares a few answers of a vendor with its page for get-group."""
+"""Compares a few answers of a vendor with its pages for get-group and get-groups."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Fact(NamedTuple):
 
 @dataclass(frozen=True)
 class Answer:
-    asked_for: int
+    asked_for: Any  # None for get-groups
     http_status: int
     content_type: str
     document: Any  # None if the body is too long, or cannot be decompressed or decoded
@@ -52,11 +52,22 @@ class Answer:
 
     @property
     def subgroups(self) -> list[Any]:
-        """The subgroups, from a list or from an object, as PHP writes some lists."""
-        children = self.children
-        if isinstance(children, dict):
-            return list(children.values())
-        return children if isinstance(children, list) else []
+        return items(self.children)
+
+    @property
+    def main_groups(self) -> list[Any]:
+        groups = dig(self.document, "response", "groups")
+        return items(dig(groups, "group") if is_wrapped(groups) else groups)
+
+    @property
+    def form(self) -> str:
+        """How the main groups are written."""
+        groups = dig(self.document, "response", "groups")
+        if is_wrapped(groups):
+            return 'an object with "group"'
+        if isinstance(groups, dict):
+            return "an object with indexes"
+        return "a list" if isinstance(groups, list) else "neither list nor object"
 
 
 def probe(
@@ -67,21 +78,25 @@ def probe(
     *,
     timeout: float = 30,
 ) -> list[Fact]:
-    """Return which facts hold, after at most eight requests of ``timeout`` seconds each.
+    """Return which facts hold, after at most nine requests of ``timeout`` seconds each.
 
     If the vendor cannot be reached, raises an error of the exchange, which may hold the
     credentials.
     """
-    url = f"{base_url.rstrip('/')}/get-group/json"
+    base_url = base_url.rstrip("/")
     # The line of the client sends the credentials to the vendor only, within the timeout.
-    line = Line(Watchdog(), trust_env=url.lower().startswith("https"))
+    line = Line(Watchdog(), trust_env=base_url.lower().startswith("https"))
 
     def ask(group_id: Any, hash_: str = hash) -> Answer:
-        authentication = {"key": key, "hash": hash_}
-        request = {"authentication": authentication, "group": {"id": group_id}}
+        request: dict[str, Any] = {"authentication": {"key": key, "hash": hash_}}
+        if group_id is not None:
+            request["group"] = {"id": group_id}
+        method = "get-groups" if group_id is None else "get-group"
+        url = f"{base_url}/{method}/json"
         return _ask(line, url, group_id, {"request": request}, timeout)
 
     try:
+        listing = ask(None)
         known = ask(group_id)
         ids = (dig(child, "id") for child in known.subgroups[:_MOST_SUBGROUPS])
         # Other values cannot be asked for, and are reported as a deviation.
@@ -90,7 +105,7 @@ def probe(
         refused = ask(group_id, f"{hash}0")
     finally:
         line.close()
-    every = [known, *below, unknown, refused]
+    every = [listing, known, *below, unknown, refused]
     answers = [answer for answer in [known, *below] if isinstance(answer.group, dict)]
     return [
         Fact("the group is returned with code 200", _is_code(known, 200)),
@@ -107,7 +122,19 @@ def probe(
             _is_code(refused, 401),
         ),
         Fact("an error has no group", unknown.group is None and refused.group is None),
+        *_facts_of_listing(listing, known, below),
     ]
+
+
+def is_wrapped(groups: Any) -> bool:
+    return isinstance(groups, dict) and "group" in groups
+
+
+def items(listed: Any) -> list[Any]:
+    """Return the items of a list, or of an object, as PHP writes some lists."""
+    if isinstance(listed, dict):
+        return list(listed.values())
+    return listed if isinstance(listed, list) else []
 
 
 def dig(value: Any, *path: str) -> Any:
@@ -184,6 +211,46 @@ def _facts_of_children(answers: list[Answer]) -> list[Fact]:
             "subgroups are listed without their own subgroups",
             _all(not dig(child, "children") for child in with_subgroups),
         ),
+    ]
+
+
+def _facts_of_listing(listing: Answer, known: Answer, below: list[Answer]) -> list[Fact]:
+    main_groups = listing.main_groups
+    # As text, because one method may write numbers and the other strings.
+    main_ids = [str(dig(group, "id")) for group in main_groups]
+    listed = [child for group in main_groups for child in items(dig(group, "children"))]
+    deep = listed + [child for answer in [known, *below] for child in answer.subgroups]
+    mentions = main_groups + listed
+    place = "among" if str(dig(known.group, "id")) in main_ids else "not among"
+    return [
+        Fact("get-groups is answered with code 200", _is_code(listing, 200)),
+        Fact(
+            f"HTTP status equals status.code, for get-groups (HTTP {listing.http_status})",
+            _is_code(listing, listing.http_status),
+        ),
+        Fact(
+            f"the main groups are in groups, a list ({listing.form})",
+            listing.form == "a list" if _is_code(listing, 200) else None,
+        ),
+        Fact("id is a number, in get-groups", _all(_is_number(dig(g, "id")) for g in mentions)),
+        Fact(
+            "name is a string, in get-groups",
+            _all(isinstance(dig(group, "name"), str) for group in mentions),
+        ),
+        Fact(
+            "count is a number, in get-groups",
+            _all(_is_number(dig(group, "count")) for group in mentions),
+        ),
+        Fact(
+            "subgroups are listed without their own subgroups, in get-groups",
+            _all(not dig(child, "children") for child in listed),
+        ),
+        Fact(
+            "no subgroup is among the main groups",
+            _all(str(dig(child, "id")) not in main_ids for child in deep) if main_ids else None,
+        ),
+        # No deviation: which of the two is right depends on the group.
+        Fact(f"the group is {place} the main groups", True if main_ids and known.group else None),
     ]
 
 

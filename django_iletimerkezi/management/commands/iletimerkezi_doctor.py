@@ -7,12 +7,12 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from ...display import visible
-from ...doctor import Finding, examine
+from ...doctor import Finding, examine, repair
 from ..terminal import TerminalCommand, parse_ids
 
 
 class Command(TerminalCommand):
-    # The command runs these checks itself. Django must not stop it before that.
+    # The command runs these checks itself, so Django must not stop it when a check fails.
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -21,19 +21,27 @@ class Command(TerminalCommand):
             "credentials and tables. Suggest a fix for each failure. With -v 0, print only "
             "failures."
         )
-        parser.add_argument(
+        group = parser.add_mutually_exclusive_group()
+        group.add_argument(
             "id",
             metavar="ID",
             nargs="?",
-            default="1",
-            help=_("id of the group to ask for (default: 1); it need not exist"),
+            help=_(
+                "id of the group to request, even if it does not exist; without an id, the main "
+                "groups are requested"
+            ),
+        )
+        group.add_argument(
+            "--repair",
+            action="store_true",
+            help=_("repair sort keys, search keys and totals, without sending a request"),
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        (group_id,) = parse_ids([options["id"]])
+        [group_id] = parse_ids([options["id"]]) if options["id"] is not None else [None]
         failed = 0
         try:
-            for finding in examine(group_id):
+            for finding in repair() if options["repair"] else examine(group_id):
                 failed += finding.verdict == "failed"
                 if finding.verdict == "failed" or options["verbosity"] > 0:
                     self._print(finding)

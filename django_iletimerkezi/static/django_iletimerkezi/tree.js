@@ -1,16 +1,16 @@
-/* The tree of contact groups: opens and closes rows, loads a level at a time, and follows the ARIA
-   treegrid pattern for keys. Without JavaScript, toggles are plain links. */
+/* The tree of contact groups. Opens and closes rows, loads one level at a time, and handles keys
+   according to the ARIA treegrid pattern. Without JavaScript, the toggles are plain links. */
 "use strict";
 {
-    const NUMBERED_FROM = 10; // Deeper levels are indented alike, so they show their number.
+    const NUMBERED_FROM = 10; // All rows from this level on share one indent and show their level.
 
     let table;
     let body;
     let storageKey;
     const opened = new Set(); // Ids of the rows that the user opened.
     const closed = new Set(); // Ids of the rows that the user closed.
-    const pages = new Map(); // Loaded pages of subgroups, by the id of the parent.
-    const boxes = []; // The checkboxes that Django's actions.js knows.
+    const pages = new Map(); // Number of loaded pages of subgroups, by parent id.
+    const boxes = []; // The checkboxes that Django's actions.js manages.
 
     const rows = () => Array.from(body.rows);
     const shown = () => rows().filter((row) => !row.hidden);
@@ -21,7 +21,8 @@
     const rowOf = (id) => body.querySelector(`tr[data-id="${id}"]`);
     const moreOf = (id) => body.querySelector(`tr[data-start][data-parent="${id}"]`);
     const toggleOf = (row) => row.querySelector(".iletimerkezi-toggle");
-    const controls = (row) => Array.from(row.querySelectorAll("a, input"));
+    const stops = (row) => [row, ...row.querySelectorAll("a, input")]; // Where the focus can be.
+    const setTabIndex = (row, index) => stops(row).forEach((stop) => { stop.tabIndex = index; });
     const pageSize = () => Number(table.dataset.pageSize);
     const isLoaded = (row) =>
         row.nextElementSibling !== null && level(row.nextElementSibling) > level(row);
@@ -39,7 +40,7 @@
         const response = await fetch(table.dataset.subgroupsUrl + query);
         const page = new DOMParser().parseFromString(await response.text(), "text/html");
         if (!response.ok || !page.querySelector("[data-iletimerkezi-subgroups]")) {
-            throw new Error("Not our answer: a login page, for example.");
+            throw new Error("The server returned another page, such as the login page.");
         }
         return Array.from(page.querySelectorAll("tr"));
     }
@@ -47,7 +48,7 @@
     function insert(loaded) {
         for (const given of loaded) {
             const { id, parent: parentId } = given.dataset;
-            // Only a loop leads to the same group twice.
+            // Skip a group that is already on the page, because it is part of a loop.
             if (id ? rowOf(id) : moreOf(parentId)) {
                 continue;
             }
@@ -71,7 +72,7 @@
                 const batch = left.slice(0, pageSize());
                 const loaded = await request(batch.map((row) => row.dataset.id).join("&_from="));
                 insert(loaded);
-                // The server leaves out parents that no longer fit into its answer.
+                // Request parents again if the server left them out because its answer was full.
                 const answered = new Set(loaded.map((row) => row.dataset.parent));
                 left = left.filter((row) =>
                     answered.size ? !answered.has(row.dataset.id) : !batch.includes(row));
@@ -82,7 +83,7 @@
         parents.filter((row) => !isLoaded(row)).forEach(makeLeaf);
     }
 
-    /* Called when the row is in a loop or its subgroups are gone. */
+    /* Remove the toggle of a row that is in a loop or has lost its subgroups. */
     function makeLeaf(row) {
         const toggle = toggleOf(row);
         const hadFocus = toggle === document.activeElement;
@@ -98,12 +99,8 @@
         const { parent, start } = more.dataset;
         const before = more.previousElementSibling;
         more.setAttribute("aria-busy", "true");
-        let loaded;
-        try {
-            loaded = await request(`${parent}&_start=${start}`);
-        } finally {
-            more.removeAttribute("aria-busy");
-        }
+        const loaded = await request(`${parent}&_start=${start}`)
+            .finally(() => more.removeAttribute("aria-busy"));
         more.remove();
         insert(loaded);
         pages.set(parent, Math.max(pages.get(parent) || 1, start / pageSize() + 1));
@@ -155,7 +152,7 @@
         }
     }
 
-    /* Return the rows to open next, as many as the page has room for. */
+    /* Return the rows to open next, up to the row limit of the page. */
     function openable() {
         let room = table.dataset.maxRows - body.rows.length;
         const found = [];
@@ -188,9 +185,10 @@
         refresh();
     }
 
-    /* Hide the rows below closed rows. Hidden rows cannot be selected. */
+    /* Hide the rows below closed rows, and deselect hidden rows. */
     function refresh() {
         let closedAt = Infinity;
+        const unseen = [];
         boxes.length = 0;
         for (const row of body.rows) {
             row.hidden = level(row) > closedAt;
@@ -198,10 +196,9 @@
                 closedAt = subgroups(row) && !isOpen(row) ? level(row) : Infinity;
             }
             const box = row.querySelector(".action-select");
-            if (box && row.hidden) {
-                box.checked = false;
-                row.classList.remove("selected");
-            } else if (box) {
+            if (box && row.hidden && box.checked) {
+                unseen.push(box);
+            } else if (box && !row.hidden) {
                 boxes.push(box);
             }
         }
@@ -210,20 +207,21 @@
             activate(shown()[0]);
         }
         const counter = document.querySelector(".action-counter");
-        if (counter && counter.textContent) {
+        if (counter) {
             counter.dataset.actionsIcnt = boxes.length;
-            window.dispatchEvent(new Event("pageshow")); // Makes Django's actions.js count again.
+            unseen.forEach((box) => box.click()); // Themes update selected rows on click.
+            window.dispatchEvent(new Event("pageshow")); // Makes actions.js update its count.
         }
         save(storageKey, { opened: [...opened], closed: [...closed], pages: [...pages] });
     }
 
-    // Coming back to the page
+    // State between visits
 
     function save(key, value) {
         try {
             sessionStorage.setItem(key, JSON.stringify(value));
         } catch {
-            // Without storage, the state is lost with the page.
+            // Without storage, the state cannot be restored.
         }
     }
 
@@ -235,7 +233,7 @@
         }
     }
 
-    /* Restore the open rows of the last visit, from the top down. */
+    /* Reopen the rows that were open on the last visit, from the top down. */
     async function restore() {
         const state = saved(storageKey, { opened: [], closed: [], pages: [] });
         state.opened.forEach((id) => opened.add(id));
@@ -262,7 +260,7 @@
         }
     }
 
-    /* The browser scrolls before the rows are loaded. */
+    /* Scroll to the last position, because the browser scrolls before the rows are loaded. */
     function scrollBack() {
         const top = saved(`${storageKey} scrolled`, 0);
         const isNew = performance.getEntriesByType("navigation")[0].type === "navigate";
@@ -273,16 +271,14 @@
 
     // Keys and clicks
 
-    /* Tab reaches one row at a time, and its controls. */
+    /* Let the Tab key reach only the current row and its controls. */
     function activate(row) {
         const current = body.querySelector('tr[tabindex="0"]');
         if (current && current !== row) {
-            current.tabIndex = -1;
-            controls(current).forEach((control) => { control.tabIndex = -1; });
+            setTabIndex(current, -1);
         }
         if (row) {
-            row.tabIndex = 0;
-            controls(row).forEach((control) => { control.tabIndex = 0; });
+            setTabIndex(row, 0);
         }
     }
 
@@ -304,8 +300,7 @@
         }
         row.setAttribute("role", "row");
         row.setAttribute("aria-level", level(row) + 1);
-        row.tabIndex = -1;
-        controls(row).forEach((control) => { control.tabIndex = -1; });
+        setTabIndex(row, -1);
         if (subgroups(row)) {
             toggleOf(row).setAttribute("role", "button");
             mark(row, isOpen(row));
@@ -332,11 +327,8 @@
     }
 
     function moveInside(row, step) {
-        const places = [row, ...controls(row)];
-        const place = places[places.indexOf(document.activeElement) + step];
-        if (place) {
-            place.focus();
-        }
+        const places = stops(row);
+        places[places.indexOf(document.activeElement) + step]?.focus();
     }
 
     function moveForward(row, isRow) {
@@ -365,7 +357,7 @@
     };
     const KEYS_ON_ROW = {
         Enter: (row) => row.querySelector("a[id], [data-more]").click(),
-        " ": (row) => { const box = row.querySelector("input"); if (box) { box.click(); } },
+        " ": (row) => row.querySelector("input")?.click(),
     };
 
     function press(event) {
@@ -384,6 +376,7 @@
             || (isOnToggle && event.key === " " && toggle);
         if (act) {
             event.preventDefault();
+            event.stopPropagation(); // Some themes click buttons when Space is pressed.
             act(row, isRow);
         }
     }
@@ -405,7 +398,7 @@
             if (expand.hasAttribute("aria-disabled")) {
                 return;
             }
-            expand.setAttribute("aria-disabled", "true"); // "disabled" would lose the focus.
+            expand.setAttribute("aria-disabled", "true"); // "disabled" would remove the focus.
             expandAll().catch(() => location.reload())
                 .finally(() => expand.removeAttribute("aria-disabled"));
         });
@@ -415,8 +408,8 @@
         restore().then(scrollBack).catch(refresh);
     }
 
-    /* A double click must not fetch twice. After five seconds the form may be
-       sent again, because the user has probably stopped the page. */
+    /* Prevent a double click from fetching twice. After five seconds, the form can be sent again,
+       because the user has probably stopped loading the page. */
     let sent = new WeakMap();
 
     function sendOnce(event) {
@@ -424,13 +417,11 @@
             event.preventDefault();
         } else if (event.target.method === "post" && !event.defaultPrevented) {
             sent.set(event.target, event.timeStamp);
-            if (event.submitter) {
-                event.submitter.setAttribute("aria-busy", "true");
-            }
+            event.submitter?.setAttribute("aria-busy", "true");
         }
     }
 
-    // Django's actions.js gets a list of checkboxes that grows with the loaded rows.
+    // Pass our own list of checkboxes to actions.js, so that the list can include loaded rows.
     const djangoActions = window.Actions;
     if (djangoActions) {
         window.Actions = (given, options) => {

@@ -1,0 +1,86 @@
+"""What the page of a fetch shows while the fetch is not finished."""
+
+from __future__ import annotations
+
+from django.db.models import Case, QuerySet, Value, When
+from django.utils.formats import number_format
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from ..models import Fetch, FetchQuerySet
+from .html import format_number
+
+MIN_SECONDS = 5
+"""Seconds until a rate is shown: the counters are stored every five seconds."""
+
+MAX_PARTS = 50
+"""Most parts on a page. Few projects run more workers, so all running parts are shown."""
+
+
+def live(name: str, content: str, tag: str = "span") -> SafeString:
+    """Return an element whose content fetch.js replaces while the fetch runs."""
+    return format_html(f'<{tag} data-iletimerkezi-live="{{}}">{{}}</{tag}>', name, content)
+
+
+def describe_status(fetch: Fetch, *, has_engine: bool) -> str:
+    """Describe in one line what an unfinished fetch is doing, and how long it will take."""
+    if fetch.is_interrupted:
+        return _("Interrupted: the fetch has stored nothing for three minutes.")
+    if fetch.state == Fetch.State.RUNNING:
+        return " ".join(filter(None, [_("Running."), _describe_time_left(fetch)]))
+    return _("Waiting for a worker.") if has_engine else _("Paused. All answers so far are stored.")
+
+
+def describe_numbers(fetch: Fetch) -> str:
+    """Describe in one line how many groups were asked for, and how fast. Empty before the start."""
+    if not fetch.known:
+        return ""
+    numbers = {"asked": format_number(fetch.asked), "known": format_number(fetch.known)}
+    texts = [_("%(asked)s of %(known)s groups") % numbers]
+    if rate := _rate(fetch):
+        digits = 1 if rate < 10 else 0
+        number = number_format(round(rate, digits), digits, force_grouping=True)
+        texts.append(_("%s groups per second") % number)
+    return ", ".join(texts)
+
+
+def _describe_time_left(fetch: Fetch) -> str:
+    rate = _rate(fetch)
+    if not rate or fetch.asked >= fetch.known:
+        return ""
+    minutes = round((fetch.known - fetch.asked) / rate / 60)
+    if not minutes:
+        return _("Less than a minute left.")
+    text = ngettext("About %s minute left.", "About %s minutes left.", minutes)
+    return text % format_number(minutes)
+
+
+def _rate(fetch: Fetch) -> float:
+    """Return the groups per second of a running fetch, 0 if the rate is unknown."""
+    is_running = fetch.state == Fetch.State.RUNNING and not fetch.is_interrupted
+    if not is_running or not fetch.started_at or not fetch.alive_at:
+        return 0
+    seconds = (fetch.alive_at - fetch.started_at).total_seconds()
+    return fetch.asked / seconds if seconds >= MIN_SECONDS else 0
+
+
+def continuable(*, has_engine: bool) -> FetchQuerySet:
+    """Return the fetches whose pages have the button *Continue*.
+
+    With a task queue, every other fetch is in the queue or with a worker until it is silent.
+    Without a task queue, a phone book is continued in one process, so its parts have no button.
+    """
+    if has_engine:
+        return Fetch.objects.silent()
+    return Fetch.objects.idle().filter(parent=None)
+
+
+def noteworthy_parts(fetch: Fetch) -> QuerySet[Fetch]:
+    """Return the parts of a fetch that are running or failed, running parts first."""
+    running = Fetch.State.RUNNING
+    states = running, Fetch.State.FAILED, Fetch.State.PARTIAL, Fetch.State.CANCELLED
+    parts = Fetch.objects.using(fetch._state.db).filter(parent=fetch, state__in=states)
+    is_running = Case(When(state=running, then=Value(0)), default=Value(1))
+    return parts.order_by(is_running, "pk")

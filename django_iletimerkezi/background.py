@@ -1,0 +1,286 @@
+"""Fetches in the background: queues them, and runs them in slices.
+
+A task queue may run a task twice, twice at the same time, or never. So a task contains only the id
+of a fetch, and a process works on the fetch only if it can claim the row of the fetch.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from types import FrameType
+
+from django.core.exceptions import ImproperlyConfigured
+from django.db import router
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from .conf import conf, get_client
+from .engine import describe_cause, find_engine
+from .exceptions import FetchPaused, FetchTakenOver, IletimerkeziError
+from .mirror.journal import Journal
+from .mirror.recorder import Limit, Progress, Recorder
+from .mirror.retry import after_commit, persistently
+from .mirror.run import (
+    group_fetch,
+    phone_book_fetch,
+    run_group,
+    run_phone_book,
+    run_phone_book_in_parts,
+)
+from .models import Fetch, FetchQuerySet, Group
+
+logger = logging.getLogger("django_iletimerkezi")
+
+
+def start_fetch(
+    group_id: int | None = None,
+    *,
+    recursive: bool = False,
+    depth: int | None = None,
+    source: Fetch.Source = Fetch.Source.PYTHON,
+    started_by: str = "",
+) -> Fetch:
+    """Queue a fetch of a group, or of the whole phone book, and return its record.
+
+    The arguments work as in ``fetch_group``. If the same fetch is already queued or running in the
+    background, its record is returned. The task is queued after the commit of the caller's
+    transaction. If the task queue refuses the task, the fetch fails, and its record says why.
+    Interrupted fetches are queued again, as by ``resume_fetches``.
+
+    Raises ImproperlyConfigured if there is no task queue; ValueError as ``fetch_group`` does; and
+    ``django.db.Error``.
+    """
+    _require_engine()
+    if group_id is None:
+        fetch = phone_book_fetch(depth, source=source, started_by=started_by)
+    else:
+        fetch = group_fetch(
+            group_id, depth, recursive=recursive, source=source, started_by=started_by
+        )
+    resume_fetches()
+    journal = Journal(fetch)
+    levels = "all" if fetch.depth is None else fetch.depth
+    is_new = journal.insert_queued(f"{fetch.group_id or fetch.kind}:{levels}")
+    if is_new:
+        after_commit(journal.fetch._state.db, partial(_push_or_fail, journal.fetch))
+    return journal.fetch
+
+
+def run_fetch(fetch_id: int) -> None:
+    """Work on a queued fetch for ``ILETIMERKEZI_TASK_SECONDS``, then queue it again.
+
+    This is what a background task calls. Does nothing if the fetch is finished, or if another
+    process works on it. Errors of the vendor and of the settings end the fetch, and are recorded.
+    Raises ``django.db.Error``.
+    """
+    # A worker may hold a connection that the server closed since the last task.
+    fetch = persistently(lambda using: Fetch.objects.using(using).filter(pk=fetch_id).first())
+    if fetch and not fetch.is_finished:
+        with _sigterm_noted() as is_stopped:
+            _run_slice(fetch, is_stopped)
+
+
+def _run_slice(fetch: Fetch, is_stopped: Callable[[], bool]) -> None:
+    try:
+        limit = Limit(conf.task_seconds, is_stopped)
+        _run(fetch, limit, in_parts=find_engine() is not None)
+    except FetchTakenOver:
+        logger.info("Fetch %s: another process works on it, or it is finished.", fetch.pk)
+    except FetchPaused as pause:
+        _push_next(fetch, pause)
+    except (IletimerkeziError, ImproperlyConfigured) as error:
+        logger.warning("Fetch %s failed: %s", fetch.pk, error)
+        # Invalid settings raise before the fetch is claimed, so nobody has recorded the error yet.
+        _end(Fetch.objects.idle(), fetch, Fetch.State.FAILED, error)
+        if getattr(error, "is_fatal", False) and (parent := _parent(fetch)):
+            _end(Fetch.objects.unfinished(), parent, Fetch.State.FAILED, error)
+    finally:  # Even if the database or the task queue ended the slice with another error.
+        _push_parent_if_done(fetch)
+
+
+def continue_fetch(
+    fetch: Fetch,
+    *,
+    seconds: float | None = None,
+    report: Callable[[Progress], object] | None = None,
+) -> None:
+    """Continue a queued, paused or interrupted fetch in this process, until it ends.
+
+    Ctrl-C leaves the fetch queued. Raises FetchPaused after ``seconds``; FetchTakenOver if another
+    process works on the fetch; and the errors of ``fetch_groups``.
+    """
+    _run(fetch, Limit(seconds), report)
+
+
+def resume_fetches() -> int:
+    """Queue the fetches again that gave no sign of life for ``Fetch.SILENCE``.
+
+    Returns how many. Fetches that were silent for longer than ``Fetch.MAX_INTERRUPTION`` end as
+    failed instead. Raises ImproperlyConfigured if there is no task queue, and ``django.db.Error``.
+    """
+    _require_engine()
+    resumed = 0
+    for fetch in _fetches().silent().order_by("pk"):
+        if end_if_old(fetch):
+            continue
+        # Only one of several processes that find the fetch queues it.
+        if persistently(partial(_free, fetch.pk)):
+            after_commit(fetch._state.db, partial(_push_or_log, fetch))
+            resumed += 1
+    return resumed
+
+
+def _free(fetch_id: int, using: str) -> int:
+    """Let another process claim a fetch, if it is silent. Returns 1 then, else 0."""
+    silent = Fetch.objects.using(using).silent().filter(pk=fetch_id)
+    return silent.update(state=Fetch.State.QUEUED, token=None, alive_at=timezone.now())
+
+
+def end_if_old(fetch: Fetch) -> bool:
+    """End a fetch as failed if it was silent for longer than ``Fetch.MAX_INTERRUPTION``.
+
+    Returns whether it has ended.
+    """
+    if not fetch.alive_at or fetch.alive_at >= timezone.now() - Fetch.MAX_INTERRUPTION:
+        return False
+    error = IletimerkeziError(_("Interrupted for too long."))
+    return _end(Fetch.objects.silent(), fetch, Fetch.State.FAILED, error)
+
+
+def cancel_fetch(fetch: Fetch) -> bool:
+    """End an unfinished fetch with all its parts. Returns whether it was unfinished.
+
+    A process that works on the fetch stops at its next batch, after a few seconds.
+    """
+    was_unfinished = _end(Fetch.objects.unfinished(), fetch, Fetch.State.CANCELLED)
+    _push_parent_if_done(fetch)
+    return was_unfinished
+
+
+def _require_engine() -> Callable[[int], object]:
+    """Return the function that queues a fetch. Raises ImproperlyConfigured if there is none."""
+    if engine := find_engine():
+        return engine
+    raise ImproperlyConfigured(
+        _(
+            "No task queue is set up: set TASKS to a backend with a worker of its own, or set "
+            "ILETIMERKEZI_ENQUEUE."
+        )
+    )
+
+
+def _fetches() -> FetchQuerySet:
+    return Fetch.objects.using(router.db_for_write(Group))
+
+
+def _run(
+    fetch: Fetch,
+    limit: Limit,
+    report: Callable[[Progress], object] | None = None,
+    *,
+    in_parts: bool = False,
+) -> None:
+    recorder = Recorder(fetch, report, limit)
+    with recorder.running(), get_client() as client:
+        if fetch.kind == Fetch.Kind.GROUP:
+            run_group(fetch, client, recorder)
+        elif in_parts:
+            run_phone_book_in_parts(fetch, client, recorder)
+        else:
+            run_phone_book(fetch, client, recorder)
+
+
+def _push(fetch: Fetch) -> None:
+    """Hand the id of a fetch to the task queue. The engine of the host may raise anything."""
+    _require_engine()(fetch.pk)
+
+
+def _push_or_log(fetch: Fetch) -> None:
+    """Push a fetch. If the task queue refuses it, ``resume_fetches`` tries again later."""
+    try:
+        _push(fetch)
+    except Exception as error:  # noqa: BLE001 - see _push
+        logger.warning("Fetch %s could not be queued: %s", fetch.pk, describe_cause(error))
+
+
+def _push_or_fail(fetch: Fetch) -> None:
+    """Push a fetch. If the task queue refuses it, the fetch fails, and its record says why."""
+    try:
+        _push(fetch)
+    except Exception as error:  # noqa: BLE001 - see _push
+        text = _("The task queue refused the fetch: %s") % describe_cause(error)
+        _end(Fetch.objects.idle(), fetch, Fetch.State.FAILED, IletimerkeziError(text))
+
+
+def _end(
+    claimable: FetchQuerySet, fetch: Fetch, state: Fetch.State, error: Exception | None = None
+) -> bool:
+    """End a fetch and its parts if ``claimable`` contains the fetch. Returns whether it does."""
+    journal = Journal(fetch)
+    try:
+        journal.claim(claimable)
+        journal.finish(state, error)
+    except FetchTakenOver:
+        return False
+    return True
+
+
+def _push_next(fetch: Fetch, pause: FetchPaused) -> None:
+    """Push a paused fetch, or its new parts if it waits for them."""
+    if pause.state == Fetch.State.QUEUED:
+        _push_or_log(fetch)
+    else:
+        for part in _fetches().filter(parent=fetch, started_at=None).unfinished():
+            _push_or_log(part)
+        _push_if_done(fetch)  # The last part may have ended before the fetch began to wait.
+
+
+def _parent(part: Fetch) -> Fetch | None:
+    """Return the unfinished parent of a part. Reads it from the database that fetches write to."""
+    return _fetches().unfinished().filter(pk=part.parent_id).first() if part.parent_id else None
+
+
+def _push_parent_if_done(part: Fetch) -> None:
+    if parent := _parent(part):
+        _push_if_done(parent)
+
+
+def _push_if_done(parent: Fetch) -> None:
+    """Push a parent whose parts have all ended, so that it finishes."""
+    if not _fetches().filter(parent=parent).unfinished().exists():
+        _push_or_log(parent)
+
+
+@contextmanager
+def _sigterm_noted() -> Iterator[Callable[[], bool]]:
+    """Yield a function that says whether SIGTERM has arrived, so that the slice can end early.
+
+    The worker's own handler is called too. If the worker has none, SIGTERM ends the process after
+    the block.
+    """
+    has_arrived = False
+    usual = signal.getsignal(signal.SIGTERM)
+    # Only the main thread can set a handler, and a handler that C has set cannot be put back.
+    if threading.current_thread() is not threading.main_thread() or usual is None:
+        yield lambda: has_arrived
+        return
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal has_arrived
+        has_arrived = True
+        if callable(usual):
+            usual(number, frame)
+
+    signal.signal(signal.SIGTERM, note)
+    try:
+        yield lambda: has_arrived
+    finally:
+        signal.signal(signal.SIGTERM, usual)
+        if has_arrived and usual is signal.SIG_DFL:
+            os.kill(os.getpid(), signal.SIGTERM)

@@ -1,0 +1,105 @@
+"""Finds groups by their names, and reads their paths."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
+
+from django.db.models import Case, Q, QuerySet, When
+
+from .display import LABEL_LENGTH, label
+from .ids import parse_id
+from .models import Group, GroupQuerySet, climb
+from .turkish import search_key
+
+ORDER = ("sort_key", "pk")
+
+
+class Part(NamedTuple):
+    """A group in a path, and the text of its link."""
+
+    group: Group
+    text: str
+
+
+def search(groups: QuerySet[Group], term: str) -> QuerySet[Group]:
+    """Find the groups that have each word in their name or as their id. Id matches come first."""
+    words = dict.fromkeys(search_key(term).split())
+    if not words or "\0" in term:
+        return groups.none()
+    ids = []
+    for word in words:
+        match = Q(search_key__contains=word)
+        if group_id := parse_id(word):
+            ids.append(group_id)
+            match |= Q(pk=group_id)
+        groups = groups.filter(match)
+    ids_first = [Case(When(pk__in=ids, then=0), default=1)] if ids else []
+    return groups.order_by(*ids_first, *ORDER)
+
+
+def read_paths(
+    ids: Collection[int], groups: GroupQuerySet, *, inclusive: bool = False
+) -> dict[int, tuple[Part, ...]]:
+    """Return the shortened path to each group. Uses two queries for all groups.
+
+    The first query reads only the parent ids, because a group may have thousands of ancestors with
+    long names, but a page shows only a few of them.
+    """
+    groups = groups.prefetch_related(None)  # A path shows names only.
+    paths = groups.only("parent").paths(ids)
+    for pk, path in paths.items():
+        whole = path if inclusive else path[:-1]
+        # Keep seven groups, so that ``shortened`` still adds the ellipsis.
+        paths[pk] = whole[:1] + whole[1:][-6:]
+    named = groups.in_bulk({group.pk for path in paths.values() for group in path})
+    return {
+        pk: shortened([named[group.pk] for group in path if group.pk in named])
+        for pk, path in paths.items()
+    }
+
+
+def shortened(path: Sequence[Group]) -> tuple[Part, ...]:
+    """Shorten a path to at most six parts, which fill one or two lines.
+
+    An ellipsis replaces the omitted groups and links to the last omitted group.
+    """
+    if len(path) <= 6:
+        return tuple(map(part, path))
+    return (part(path[0]), Part(path[-5], "…"), *map(part, path[-4:]))
+
+
+def part(group: Group) -> Part:
+    # Use shorter labels than elsewhere, so that a path with six parts stays readable.
+    return Part(group, label(group.name, LABEL_LENGTH // 2) or str(group.pk))
+
+
+def path_texts(ids: Collection[int], groups: GroupQuerySet) -> dict[int, str]:
+    """Return the paths to several groups as text, by id, each with the group itself.
+
+    Leaves out ids that are not in ``groups``. Uses two queries.
+    """
+    paths = read_paths(ids, groups, inclusive=True)
+    # A group may be deleted between the queries.
+    return {pk: _path_text(path) for pk, path in paths.items() if path and path[-1].group.pk == pk}
+
+
+def tree_texts(groups: GroupQuerySet, most: int) -> dict[int, str] | None:
+    """Return the paths to all groups as text, in the order of the tree. Uses one query.
+
+    Returns None if there are more than ``most`` groups.
+    """
+    rows = groups.select_related(None).prefetch_related(None).order_by()
+    found = list(rows.only("name", "parent", "sort_key")[: most + 1])
+    if len(found) > most:
+        return None
+    by_id = {group.pk: group for group in found}
+    paths = [climb(pk, by_id) for pk in by_id]
+    paths.sort(key=lambda path: [(group.sort_key, group.pk) for group in path])
+    return {path[-1].pk: _path_text(shortened(path)) for path in paths}
+
+
+def _path_text(path: Sequence[Part]) -> str:
+    # The parent of the first group is hidden, or the path has a loop.
+    is_cut = path[0].group.parent_id is not None
+    return " › ".join([*(["…"] if is_cut else []), *(each.text for each in path)])

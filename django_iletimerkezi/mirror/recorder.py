@@ -1,0 +1,298 @@
+"""Stores the answers of a fetch in batches, and reports the progress of the fetch."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from django import db
+from django.utils.translation import gettext as _
+
+from ..api.parsing import Absence, Answer, Listing, Reply
+from ..clock import monotonic
+from ..exceptions import (
+    FetchPaused,
+    FetchTakenOver,
+    GroupNotFound,
+    IletimerkeziError,
+    ServiceUnavailable,
+)
+from ..models import Fetch
+from . import rules
+from .crawl import Failure
+from .journal import Journal, Tally
+from .retry import drop_dead_connections, interrupts_deferred
+from .store import store
+
+logger = logging.getLogger("django_iletimerkezi")
+
+BATCH_GROUPS = 2_500
+"""Groups per transaction: larger batches are hardly faster, and block other writers longer."""
+
+BATCH_SECONDS = 5
+"""Seconds until a smaller batch is stored. A killed process loses at most the pending batch."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """Progress of a fetch: ``done`` of ``known`` groups have been answered or have failed.
+
+    ``fetch`` is the record of the fetch, None before the fetch starts. ``unstored`` counts the
+    answers that are not stored yet. ``failures`` maps the ids of failed groups to their errors.
+    ``maybe_other_account`` is True if the mirror contained listed groups, but none of the groups
+    that get-groups returned. Then the key may belong to another account.
+    """
+
+    fetch: Fetch | None = None
+    done: int = 0
+    known: int = 0
+    unstored: int = 0
+    maybe_other_account: bool = False
+    failures: dict[int, IletimerkeziError | db.Error] = field(default_factory=dict)
+
+
+class Limit:
+    """Decides when a fetch pauses: after some seconds, or when ``is_stopped`` returns True.
+
+    Several fetches in a row can share a limit. ``has_advanced`` is True as soon as one of them has
+    an outcome that a later process need not request again.
+    """
+
+    def __init__(
+        self, seconds: float | None = None, is_stopped: Callable[[], bool] = lambda: False
+    ) -> None:
+        self.has_advanced = False
+        self._seconds = seconds
+        self._started_at = monotonic()
+        self._is_stopped = is_stopped
+
+    @property
+    def is_over(self) -> bool:
+        return self._seconds is not None and monotonic() - self._started_at >= self._seconds
+
+    def check(self) -> None:
+        """Raise FetchPaused if the time is over, or if the process is stopped.
+
+        Raises ServiceUnavailable if no fetch has advanced in the whole time. Otherwise a fetch
+        could pause and continue forever.
+        """
+        if self.is_over and not self.has_advanced:
+            text = _("iletimerkezi answered for no group within %s seconds.") % self._seconds
+            raise ServiceUnavailable(text)
+        if self.is_over or self._is_stopped():
+            raise FetchPaused
+
+
+class Recorder:
+    """Stores the outcomes of a fetch in batches, and records the fetch from start to end.
+
+    A fetch with a ``limit`` can pause and be continued. If the process must exit, such a fetch is
+    queued, while a fetch without a limit ends as cancelled.
+    """
+
+    def __init__(
+        self,
+        fetch: Fetch,
+        report: Callable[[Progress], object] | None = None,
+        limit: Limit | None = None,
+    ) -> None:
+        self._journal = Journal(fetch)
+        self._report = report
+        self._limit = limit
+        self.progress = Progress()
+        self._has_advanced = False
+        self._pending: list[Reply] = []
+        self._pending_groups = 0
+        self._stored_at = monotonic()
+        self._aliases: dict[int, int] = {}
+        self._mentioned: set[int] = set()
+        self._unrecorded = 0
+        """The number of failures of parts that are counted, but not in ``progress.failures``."""
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Record the start and the end of the fetch, even if an error ends it."""
+        try:
+            with interrupts_deferred():
+                self._journal.start()
+                self.progress.fetch = self._journal.fetch
+            yield
+        except FetchTakenOver:
+            raise  # The row belongs to another process.
+        except FetchPaused as pause:
+            self._release(pause.state)
+            pause.fetch = self._journal.fetch
+            raise
+        except BaseException as error:
+            if self._limit and not isinstance(error, Exception):  # SystemExit or Ctrl-C.
+                self._release(Fetch.State.QUEUED)
+                raise
+            is_cancelled = not isinstance(error, Exception)
+            state = Fetch.State.CANCELLED if is_cancelled else Fetch.State.FAILED
+            if isinstance(error, IletimerkeziError):
+                error.fetch = self._journal.fetch
+            try:
+                self._finish(state, error)
+            except (db.Error, FetchTakenOver):
+                logger.exception("The end of the fetch could not be recorded.")
+            raise
+        has_failures = bool(self.progress.failures)
+        self._finish(Fetch.State.PARTIAL if has_failures else Fetch.State.SUCCEEDED)
+
+    def _finish(self, state: str, error: BaseException | None = None) -> None:
+        self._note_progress()
+        with interrupts_deferred():
+            if self.progress.fetch:
+                self._journal.finish(state, error, self.progress.failures)
+        drop_dead_connections()
+
+    def _release(self, state: str) -> None:
+        self._note_progress()
+        with interrupts_deferred():
+            if self.progress.fetch:
+                self._journal.release(state, self.progress.failures)
+
+    @property
+    def tally(self) -> Tally:
+        return self._journal.tally
+
+    def _note_progress(self) -> None:
+        fetch, progress = self._journal.fetch, self.progress
+        # After a pause, this process first counts the groups that earlier processes requested.
+        fetch.asked = max(fetch.asked, progress.done)
+        fetch.known = max(progress.known, fetch.asked)
+        fetch.failed = len(progress.failures) + self._unrecorded
+
+    def add(self, outcome: Answer | Listing | Failure) -> None:
+        if isinstance(outcome, Failure):
+            self._note_failure(outcome)
+        else:
+            mentioned = rules.mentions(outcome)
+            self._mentioned.update(mentioned)
+            self._pending.append(outcome)
+            self._pending_groups += len(mentioned)
+        if isinstance(outcome, Answer) and outcome.is_alias:
+            self._note_alias(outcome.asked_for, outcome.group.id)
+        elif not isinstance(outcome, Listing | Failure):
+            self._has_advanced = True  # After a pause, listings and aliases are requested again.
+        self.progress.done += not isinstance(outcome, Listing)
+        self.progress.unstored = len(self._pending)
+
+    def _note_failure(self, failure: Failure) -> None:
+        is_absent = isinstance(failure.error, GroupNotFound)
+        if is_absent:
+            self._pending.append(_absence(failure.asked_for, failure.error))
+        # A denied group that no answer mentioned is an expected result, not a failure.
+        failures = self.progress.failures
+        if not is_absent or failure.asked_for in self._mentioned:
+            failures[failure.asked_for] = failure.error
+        # The row keeps the first failures, so that they are not requested again after a pause.
+        if is_absent or len(failures) <= Fetch.MAX_FAILURES:
+            self._has_advanced = True
+
+    def _note_alias(self, asked_for: int, returned: int) -> None:
+        logger.warning("Asked for group %s, but the vendor returned %s.", asked_for, returned)
+        self._aliases[asked_for] = returned
+
+    def resume(self, mentioned: Iterable[int]) -> Collection[int]:
+        """Add the mentioned groups and the failures of earlier processes.
+
+        Returns the ids of the failed groups.
+        """
+        self._mentioned.update(mentioned)
+        failures = _recorded_failures(self._journal.fetch)
+        self.progress.failures |= failures
+        return failures.keys()
+
+    def add_parts(self, parts: Sequence[Fetch]) -> None:
+        self._journal.add_parts(parts)
+
+    def count_part(self, part: Fetch) -> None:
+        """Add the counters and the failures of a part to those of its parent."""
+        self.progress.done += part.asked
+        self.progress.known += part.known
+        if part.state in {Fetch.State.FAILED, Fetch.State.CANCELLED} and part.group_id:
+            reason = part.error or str(part.get_state_display())
+            self.progress.failures[part.group_id] = IletimerkeziError(reason)
+        else:
+            failures = _recorded_failures(part)
+            self.progress.failures |= failures
+            self._unrecorded += part.failed - len(failures)
+
+    def count_earlier(self) -> None:
+        """Count the unmentioned groups that an earlier process requested."""
+        earlier = max(self._journal.fetch.asked - self.progress.done, 0)
+        self.progress.done += earlier
+        self.progress.known += earlier
+
+    def unmentioned(self, group_ids: Iterable[int], asked: Container[int]) -> Iterator[int]:
+        """Yield the ids that no answer of this fetch mentioned and that are not in ``asked``."""
+        return (pk for pk in group_ids if pk not in self._mentioned and pk not in asked)
+
+    def report(self, known: int, newly_skipped: int) -> None:
+        """Report the progress. ``newly_skipped`` groups were fetched by an earlier process."""
+        self.progress.known = known
+        self.progress.done += newly_skipped
+        if self._report:
+            self._report(self.progress)
+
+    def tick(self) -> None:
+        """Store what is due, and show that the fetch is alive. Raises FetchPaused at its limit."""
+        if self._limit:
+            self._limit.has_advanced |= self._has_advanced
+            self._limit.check()
+        age = monotonic() - self._stored_at
+        if self._pending_groups >= BATCH_GROUPS or age >= BATCH_SECONDS:
+            if self._pending:
+                self.flush()
+            else:  # No request has succeeded since the last batch.
+                self._note_progress()
+                self._journal.show_life()
+                self._stored_at = monotonic()
+
+    def flush(self) -> None:
+        """Store the pending answers. If that fails, the answers stay pending."""
+        if not self._pending:
+            return
+        self._note_progress()
+        unstorable: dict[int, db.Error] = {}
+        with interrupts_deferred():
+            store(self._pending, unstorable, self._journal)
+            self._journal.confirm()
+            self.progress.failures |= unstorable
+            self._mentioned -= unstorable.keys()
+            self._pending, self._pending_groups = [], 0
+            self._stored_at = monotonic()
+            self.progress.unstored = 0
+
+    def rescue(self) -> None:
+        """Try to store the pending answers before an error ends the fetch."""
+        try:
+            self.flush()
+        except (db.Error, FetchTakenOver, KeyboardInterrupt):
+            logger.exception("%s answers could not be stored.", len(self._pending))
+
+    def counts(self, clock_ahead: timedelta | None) -> dict[str, Any]:
+        """Return the field values of a ``FetchResult``."""
+        tally = self.tally
+        unchanged = self._mentioned - tally.created - tally.changed - tally.missing
+        return {
+            "fetch": self._journal.fetch,
+            **tally.counts(),
+            "unchanged": len(unchanged),
+            "failures": self.progress.failures,
+            "aliases": self._aliases,
+            "clock_ahead": clock_ahead,
+        }
+
+
+def _recorded_failures(fetch: Fetch) -> dict[int, IletimerkeziError | db.Error]:
+    return {each["id"]: IletimerkeziError(each["reason"]) for each in fetch.failures}
+
+
+def _absence(group_id: int, error: IletimerkeziError) -> Absence:
+    return Absence(group_id, error.asked_at or datetime.now(UTC))

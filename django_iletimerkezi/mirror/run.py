@@ -1,0 +1,333 @@
+"""Runs a fetch: requests its groups, and stores the answers."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from itertools import islice
+from typing import TYPE_CHECKING, NamedTuple
+
+from django import db
+from django.db.models import Q
+
+from ..api.parsing import Answer, GroupData, Listing
+from ..exceptions import FetchPaused, FetchTakenOver, GroupNotFound, IletimerkeziError
+from ..ids import MAX_ID, check_id
+from ..models import ChangeQuerySet, Fetch, Group
+from . import rules
+from .crawl import Crawl, Failure, Frontier, ask_once
+from .journal import changes_of
+from .recorder import Recorder
+from .store import without_listed_parent
+
+if TYPE_CHECKING:
+    from ..api import IletimerkeziClient
+
+logger = logging.getLogger("django_iletimerkezi")
+
+MAX_UNLISTED = 1_000
+"""Most unmentioned groups that one fetch requests one by one: more than anybody removes between two
+fetches. The next fetch requests the rest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchResult:
+    """Group counts, errors and warnings of a fetch.
+
+    ``fetch`` is the record of the fetch. Each group is counted once. ``missing`` counts the groups
+    that this fetch found to be no longer listed. ``failures`` maps the ids of failed groups to
+    their errors: a ``django.db.Error`` if the database cannot store a group's name. ``aliases``
+    maps a requested id to the returned id if they differ, as in the vendor's sample for get-group
+    (5 returns 97101). ``clock_ahead`` is how far this machine's clock was ahead of the vendor's
+    clock, None if the vendor sent no date.
+    """
+
+    fetch: Fetch
+    created: int
+    changed: int
+    unchanged: int
+    missing: int
+    failures: Mapping[int, IletimerkeziError | db.Error] = field(default_factory=dict)
+    aliases: Mapping[int, int] = field(default_factory=dict)
+    clock_ahead: timedelta | None = None
+
+    @property
+    def changes(self) -> ChangeQuerySet:
+        """The changes that the fetch recorded, oldest first."""
+        return changes_of(self.fetch)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupResult(FetchResult):
+    """Result of fetching a group: the mirrored ``group`` from the answer, and the counts."""
+
+    group: Group
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhoneBookResult(FetchResult):
+    """Result of fetching the phone book: a ``FetchResult`` with the number of ``main_groups``."""
+
+    main_groups: int
+
+
+class Earlier(NamedTuple):
+    """What earlier processes have stored for a fetch.
+
+    ``subgroups`` has the subgroups of each requested group, by id. ``mentioned`` has the ids of all
+    groups in the answers.
+    """
+
+    subgroups: dict[int, list[int]]
+    mentioned: set[int]
+
+
+def group_fetch(
+    group_id: int, depth: int | None, *, recursive: bool, source: Fetch.Source, started_by: str
+) -> Fetch:
+    """Return an unsaved fetch of a group. Raises ValueError for an invalid id or depth."""
+    check_id(group_id)
+    _check_depth(depth)
+    if recursive and depth == 0:
+        raise ValueError("depth 0 fetches the group only, recursive everything below it")
+    levels = 0 if depth is None and not recursive else depth
+    return Fetch(
+        kind=Fetch.Kind.GROUP,
+        group_id=group_id,
+        depth=_storable(levels),
+        source=source,
+        started_by=started_by,
+    )
+
+
+def phone_book_fetch(depth: int | None, *, source: Fetch.Source, started_by: str) -> Fetch:
+    """Return an unsaved fetch of the phone book. Raises ValueError for an invalid depth."""
+    _check_depth(depth)
+    return Fetch(
+        kind=Fetch.Kind.PHONE_BOOK, depth=_storable(depth), source=source, started_by=started_by
+    )
+
+
+def _check_depth(depth: int | None) -> None:
+    if depth is not None and depth < 0:
+        raise ValueError("depth must be 0 or more")
+
+
+def _storable(depth: int | None) -> int | None:
+    return depth if depth is None else min(depth, MAX_ID)
+
+
+def run_group(fetch: Fetch, client: IletimerkeziClient, recorder: Recorder) -> Answer | None:
+    """Fetch a group. Returns its answer, or None if an earlier process has stored the answer."""
+    group_id = fetch.group_id or 0
+    earlier = _resume(fetch, recorder)
+    if group_id in earlier.subgroups:
+        root = None
+        frontier = Frontier(fetch.depth, answered=earlier.subgroups)
+        frontier.add_id(group_id, 0)
+    else:
+        root = _ask_root(group_id, client, recorder)
+        frontier = Frontier(fetch.depth, asked=[group_id], answered=earlier.subgroups)
+        if fetch.depth != 0:  # With depth 0, an alias must not be fetched again under its own id.
+            frontier.add(root.group)
+    _crawl(frontier, client, recorder, probe=lambda: client.ask_group(group_id))
+    return root
+
+
+def run_phone_book(fetch: Fetch, client: IletimerkeziClient, recorder: Recorder) -> int:
+    """Fetch the whole phone book in this process. Returns the number of main groups."""
+    earlier = _resume(fetch, recorder)
+    listing = _ask_listing(client, recorder)
+    frontier = Frontier(fetch.depth, answered=earlier.subgroups)
+    for group in listing.groups:
+        frontier.add(group, level=1)
+    _crawl(frontier, client, recorder, probe=client.ask_groups)
+    _ask_for_unlisted(fetch, client, recorder)
+    return len(listing.main_groups)
+
+
+def run_phone_book_in_parts(fetch: Fetch, client: IletimerkeziClient, recorder: Recorder) -> None:
+    """Add a part for each main group. After the last part, request what no part has mentioned.
+
+    Raises FetchPaused while parts are unfinished.
+    """
+    stored = Fetch.objects.using(fetch._state.db).filter(parent=fetch).order_by("pk")
+    if not stored.exists():
+        listing = _ask_listing(client, recorder)
+        recorder.flush()
+        main_groups = _uppermost(listing) if fetch.depth != 0 else ()
+        recorder.add_parts([_part(fetch, group.id) for group in main_groups])
+    parts = list(stored)
+    for part in parts:
+        recorder.count_part(part)
+    if not all(part.is_finished for part in parts):
+        raise FetchPaused(Fetch.State.RUNNING)
+    if parts and all(part.state == Fetch.State.FAILED for part in parts):
+        raise IletimerkeziError(parts[0].error)
+    _resume(fetch, recorder)
+    _ask_for_unlisted(fetch, client, recorder)
+
+
+def _uppermost(listing: Listing) -> list[GroupData]:
+    """Return the main groups, and a group of each loop of groups that list each other."""
+    found: list[GroupData] = []
+    reached: set[int] = set()
+    for group in (*listing.main_groups, *listing.groups):
+        if group.id not in reached:
+            found.append(group)
+            reached |= rules.mentions(replace(listing, groups=(group,))).keys()
+    return found
+
+
+def _part(parent: Fetch, group_id: int) -> Fetch:
+    return Fetch(
+        parent=parent,
+        active_key=f"{parent.pk}/{group_id}",  # So that two processes do not add the part twice.
+        kind=Fetch.Kind.GROUP,
+        group_id=group_id,
+        depth=None if parent.depth is None else parent.depth - 1,
+        source=parent.source,
+        started_by=parent.started_by,
+        alive_at=parent.alive_at,
+        known=1,  # The main group itself.
+    )
+
+
+def _resume(fetch: Fetch, recorder: Recorder) -> Earlier:
+    """Read what earlier processes have stored since this fetch started."""
+    earlier = Earlier({}, set())
+    # The first process starts the fetch, which sets both times to the same value.
+    if fetch.started_at and fetch.started_at != fetch.alive_at:
+        earlier = _stored_since(fetch.started_at, fetch._state.db)
+    failed = recorder.resume(earlier.mentioned)
+    earlier.subgroups.update({pk: [] for pk in failed})  # Do not request them again.
+    return earlier
+
+
+def _stored_since(moment: datetime, using: str | None) -> Earlier:
+    """Read the groups that were answered, denied or mentioned since a time."""
+    is_seen, is_denied = Q(seen_at__gte=moment), Q(denied_at__gte=moment)
+    # The database compares the times, because reading them would take most of the time.
+    rows = (
+        Group.objects.using(using)
+        .filter(is_seen | is_denied)
+        .annotate(
+            is_seen=is_seen,
+            is_answered=Q(listed_at__gte=moment) | is_denied,
+            is_linked=Q(missing_since=None) | is_denied,
+        )
+        .order_by("pk")
+        .values_list("pk", "named_parent_id", "is_seen", "is_answered", "is_linked")
+    )
+    subgroups: dict[int, list[int]] = {}
+    parents: dict[int, int] = {}
+    mentioned: set[int] = set()
+    for pk, parent_id, was_seen, was_answered, is_linked in rows.iterator():
+        if was_answered:
+            subgroups[pk] = []
+        if was_seen:
+            mentioned.add(pk)
+            if parent_id and is_linked:
+                parents[pk] = parent_id
+    for pk, parent_id in parents.items():
+        if parent_id in subgroups:
+            subgroups[parent_id].append(pk)
+    return Earlier(subgroups, mentioned)
+
+
+def _ask_root(group_id: int, client: IletimerkeziClient, recorder: Recorder) -> Answer:
+    try:
+        root = ask_once(lambda: client.ask_group(group_id), recorder.tick)
+    except GroupNotFound as error:
+        recorder.add(Failure(group_id, error))
+        recorder.flush()
+        raise
+    recorder.add(root)
+    return root
+
+
+def _ask_listing(client: IletimerkeziClient, recorder: Recorder) -> Listing:
+    listing = ask_once(client.ask_groups, recorder.tick)
+    recorder.add(listing)
+    return listing
+
+
+def _ask_for_unlisted(fetch: Fetch, client: IletimerkeziClient, recorder: Recorder) -> None:
+    """Request the groups that no answer mentioned, and everything below them.
+
+    If the vendor has removed such a group, its mirrored subgroups are requested next. With a depth,
+    no group is requested, because an unmentioned group may be on a level that was not fetched.
+    """
+    if fetch.depth is not None:
+        return
+    recorder.count_earlier()
+    asked = set(recorder.progress.failures)
+    most = len(asked) + MAX_UNLISTED
+    while found := list(
+        islice(recorder.unmentioned(without_listed_parent(), asked), most - len(asked))
+    ):
+        has_warned = recorder.progress.maybe_other_account
+        if not has_warned and _are_all_main_groups_new(fetch, recorder):
+            logger.warning("No main group of the mirror is in the listing: another account's key?")
+            recorder.progress.maybe_other_account = True
+        frontier = Frontier(depth=None)
+        for group_id in found:
+            frontier.add_id(group_id, 0)
+        _crawl(frontier, client, recorder, probe=client.ask_groups, has_answers=True)
+        asked.update(found)
+
+
+def _are_all_main_groups_new(fetch: Fetch, recorder: Recorder) -> bool:
+    groups = Group.objects.using(fetch._state.db).filter(parent=None, seen_at__gte=fetch.started_at)
+    return recorder.tally.created.issuperset(groups.values_list("pk", flat=True))
+
+
+def _crawl(
+    frontier: Frontier,
+    client: IletimerkeziClient,
+    recorder: Recorder,
+    probe: Callable[[], object],
+    *,
+    has_answers: bool = False,
+) -> None:
+    """Request the groups of the frontier. Stores the answers even if an error ends the crawl."""
+    known_before, skipped = recorder.progress.known, 0
+
+    def report() -> None:
+        nonlocal skipped
+        newly_skipped, skipped = frontier.skipped - skipped, frontier.skipped
+        recorder.report(known_before + frontier.known, newly_skipped)
+
+    def tick() -> None:
+        if frontier.skipped > skipped:
+            report()
+        recorder.tick()
+
+    crawl = Crawl(
+        client.ask_group,
+        frontier,
+        probe=probe,
+        workers=client.max_connections,
+        has_answers=has_answers,
+        tick=tick,
+    )
+    try:
+        report()
+        for outcome in crawl:
+            recorder.add(outcome)
+            report()
+            recorder.tick()
+        if frontier.skipped:  # The last groups may have been skipped, and are not reported yet.
+            report()
+        recorder.flush()
+    except (db.Error, FetchTakenOver):
+        raise  # Storing the pending answers would fail too.
+    except BaseException as error:
+        for answer in crawl.arrived():
+            recorder.add(answer)
+        recorder.rescue()
+        if isinstance(error, IletimerkeziError):
+            error.failures = recorder.progress.failures
+        raise

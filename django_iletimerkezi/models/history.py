@@ -1,0 +1,231 @@
+"""The history of the mirror: one row per fetch, and one row per change that a fetch made."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, ClassVar
+
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from typing import Self
+
+
+class FetchQuerySet(models.QuerySet["Fetch"]):
+    """Queries for recorded fetches."""
+
+    def unfinished(self) -> Self:
+        """Return the fetches that are queued, running or interrupted."""
+        return self.filter(finished_at=None)
+
+    def finished(self) -> Self:
+        return self.exclude(finished_at=None)
+
+    def interrupted(self) -> Self:
+        """Return the running fetches without a sign of life for ``SILENCE``, as after a kill -9."""
+        return self.silent().filter(state=Fetch.State.RUNNING)
+
+    def silent(self) -> Self:
+        """Return the queued and running fetches without a sign of life for ``SILENCE``.
+
+        A queued fetch shows life when it is handed to the task queue. Leaves out the parts that
+        never started: they wait for a worker, and their parent queues them.
+        """
+        has_own_life = models.Q(parent=None) | models.Q(started_at__isnull=False)
+        return self.unfinished().filter(has_own_life, _is_silent())
+
+    def idle(self) -> Self:
+        """Return the unfinished fetches that a process may claim: without a token, or silent."""
+        return self.unfinished().filter(models.Q(token=None) | _is_silent())
+
+    def family(self, fetch: Fetch) -> Self:
+        """Return a fetch and the fetches of its parts."""
+        return self.filter(models.Q(pk=fetch.pk) | models.Q(parent=fetch.pk))
+
+
+def _is_silent() -> models.Q:
+    return models.Q(alive_at__lt=timezone.now() - Fetch.SILENCE)
+
+
+class Fetch(models.Model):
+    """A fetch of one group or of the whole phone book.
+
+    ``group_id`` is None for the phone book. It is not a foreign key, because the vendor may not
+    have such a group. ``depth`` is the number of levels to fetch below the group, None for all
+    levels. For the phone book, it is the number of levels to request with get-group.
+    ``started_by`` is the name of the user. It is not a foreign key, because users may be deleted or
+    stored in another database.
+
+    ``asked`` of ``known`` groups have been answered or have failed. ``created``, ``changed`` and
+    ``missing`` are numbers of groups. A group with several changes counts once. ``failures`` has
+    the first 100 failed groups, each as ``{"id": 5, "reason": "…"}``. ``error`` says why the fetch
+    ended early. ``alive_at`` is when the fetch last wrote while it was running, or when it was last
+    handed to the task queue.
+
+    A fetch of the phone book in the background has one part for each main group: a fetch of its
+    own, whose ``parent`` is the fetch of the phone book. The counters of a parent include its
+    parts. ``token`` names the process that works on the fetch, None if none does. ``active_key``
+    is unique, so that the same fetch is not queued twice. It is None for a finished fetch, and for
+    a fetch that was started in the foreground. Its longest values are two numbers of 19 digits.
+    """
+
+    class Kind(models.TextChoices):
+        GROUP = "group", _("group")
+        PHONE_BOOK = "phone_book", _("phone book")
+
+    class Source(models.TextChoices):
+        COMMAND = "command", _("command")
+        ADMIN = "admin", _("admin")
+        PYTHON = "python", _("Python")
+        SCHEDULE = "schedule", _("schedule")
+
+    class State(models.TextChoices):
+        """The states of a fetch.
+
+        ``QUEUED``: it waits for a process, before its start or during a pause. ``PARTIAL``: some
+        groups failed. ``FAILED``: an error ended it early.
+        """
+
+        QUEUED = "queued", _("queued")
+        RUNNING = "running", _("running")
+        SUCCEEDED = "succeeded", _("succeeded")
+        PARTIAL = "partial", _("partly succeeded")
+        FAILED = "failed", _("failed")
+        CANCELLED = "cancelled", _("cancelled")
+
+    SILENCE = timedelta(minutes=3)
+    """A running fetch that has written nothing for this long counts as interrupted. A fetch writes
+    every few seconds, so three minutes are long enough for a busy machine and a restart of the
+    database."""
+
+    MAX_INTERRUPTION = timedelta(days=1)
+    """A fetch that was silent for longer ends as failed. A day is enough to repair a broken
+    deployment. After that, the first answers would be too old to continue with."""
+
+    MAX_FAILURES = 100
+    """Most recorded failures per fetch. Nobody reads more, and 100 failures take 10 to 20 kB."""
+
+    parent = models.ForeignKey(
+        "self",
+        models.CASCADE,
+        null=True,
+        blank=True,
+        editable=False,
+        related_name="parts",
+        verbose_name=_("phone book"),
+    )
+    kind = models.CharField(_("kind"), max_length=10, choices=Kind.choices)
+    group_id = models.PositiveBigIntegerField(_("group id"), null=True, blank=True)
+    depth = models.PositiveBigIntegerField(_("depth"), null=True, blank=True)
+    source = models.CharField(_("source"), max_length=10, choices=Source.choices)
+    started_by = models.TextField(_("started by"), blank=True)
+    state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.QUEUED)
+    requested_at = models.DateTimeField(_("requested"), default=timezone.now)
+    started_at = models.DateTimeField(_("started"), null=True, blank=True)
+    alive_at = models.DateTimeField(_("last stored"), null=True, blank=True)
+    finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
+    asked = models.PositiveIntegerField(_("groups asked for"), default=0)
+    known = models.PositiveIntegerField(_("groups known"), default=0)
+    created = models.PositiveIntegerField(_("created"), default=0)
+    changed = models.PositiveIntegerField(_("changed"), default=0)
+    missing = models.PositiveIntegerField(_("missing"), default=0)
+    failed = models.PositiveIntegerField(_("failed"), default=0)
+    failures = models.JSONField(_("failures"), default=list, blank=True)
+    error = models.TextField(_("error"), blank=True)
+    token = models.UUIDField(null=True, editable=False)
+    active_key = models.CharField(max_length=60, null=True, unique=True, editable=False)  # noqa: DJ001 - NULLs are not equal
+
+    objects = FetchQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("fetch")
+        verbose_name_plural = _("fetches")
+        default_permissions = ("view", "delete")
+        indexes: ClassVar = [
+            # For ``ChangeQuerySet.since``, which limits the fetches by this column.
+            models.Index(fields=["alive_at"], name="%(app_label)s_alive"),
+        ]
+
+    def __str__(self) -> str:
+        if self.kind == self.Kind.PHONE_BOOK:
+            return str(_("phone book"))
+        return _("group %s") % self.group_id
+
+    @property
+    def is_finished(self) -> bool:
+        return self.finished_at is not None
+
+    @property
+    def is_interrupted(self) -> bool:
+        """Has the fetch probably stopped without recording its end, as after a kill -9?"""
+        is_running = self.state == self.State.RUNNING
+        return is_running and bool(self.alive_at and self.alive_at < timezone.now() - self.SILENCE)
+
+
+class ChangeQuerySet(models.QuerySet["Change"]):
+    """Queries for recorded changes."""
+
+    MAX_IDS = 500
+    """Most fetches that ``since`` names by id. SQLite may accept only 999 values in a statement."""
+
+    def since(self, moment: datetime) -> Self:
+        """Return the changes that were stored at this time or later.
+
+        Reads the ids of the fetches since then at once, when it is called.
+        """
+        # ``at`` has no index, so limit the search to the changes of a few fetches. In a subquery,
+        # PostgreSQL underestimates how many rows a join of the two tables finds, and then compares
+        # each group with each change. With the ids it chooses a better plan.
+        fetches = Fetch.objects.using(self.db).filter(alive_at__gte=moment)
+        ids = list(fetches.values_list("pk", flat=True)[: self.MAX_IDS + 1])
+        if len(ids) > self.MAX_IDS:
+            return self.filter(fetch__alive_at__gte=moment, at__gte=moment)
+        return self.filter(fetch__in=ids, at__gte=moment)
+
+
+class Change(models.Model):
+    """A change that a fetch made to one fact of one group.
+
+    ``group_id`` is not a foreign key, because the row of the group may be deleted. ``at`` is when
+    the change was stored. ``before`` and ``after`` are names, numbers of contacts or parent ids, as
+    text. For ``MOVED``, None means no parent. A new group has only ``after``, its name. Both are
+    None for a group that went missing or returned.
+    """
+
+    class Kind(models.TextChoices):
+        CREATED = "created", _("created")
+        RENAMED = "renamed", _("renamed")
+        RECOUNTED = "recounted", _("contacts changed")
+        MOVED = "moved", _("moved")
+        MISSING = "missing", _("missing")
+        RETURNED = "returned", _("returned")
+
+    fetch = models.ForeignKey(
+        Fetch,
+        models.CASCADE,
+        db_index=False,  # Meta.indexes already covers this column.
+        related_name="changes",
+        verbose_name=_("fetch"),
+    )
+    group_id = models.PositiveBigIntegerField(_("group id"))
+    at = models.DateTimeField(_("time"))
+    kind = models.CharField(_("change"), max_length=10, choices=Kind.choices)
+    before = models.TextField(_("before"), null=True)  # noqa: DJ001 - None is not an empty name
+    after = models.TextField(_("after"), null=True)  # noqa: DJ001 - None is not an empty name
+
+    objects = ChangeQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("change")
+        verbose_name_plural = _("changes")
+        default_permissions = ()
+        indexes: ClassVar = [
+            models.Index(fields=["fetch", "kind", "id"], name="%(app_label)s_by_fetch"),
+            models.Index(fields=["group_id", "id"], name="%(app_label)s_by_group"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.group_id}: {self.get_kind_display()}"

@@ -1,0 +1,17 @@
+"""Signals about fetches. Sent after the groups and the changes are committed.
+
+If a receiver raises an exception, Django logs it, and the fetch does not fail.
+"""
+
+from django.dispatch import Signal
+
+fetch_finished = Signal()
+"""Sent with ``fetch`` at the end of every fetch, even if the fetch failed."""
+
+groups_changed = Signal()
+"""Sent with ``fetch``, ``changes`` and ``kinds`` at the end of every fetch that changed a group.
+
+Sent even if the fetch failed, but not if its process was killed. ``changes`` is the queryset of the
+changes. It reads the database that the fetch wrote to, because a read replica may be behind.
+``kinds`` is the set of their ``Change.Kind`` values.
+"""

@@ -1,0 +1,67 @@
+/* The page of a fetch. Shows the progress of the fetch until it is finished, then reloads the page
+   once to show what has changed. Without JavaScript, the page reloads every ten seconds. */
+"use strict";
+{
+    const LONGEST_PAUSE = 5000; // Milliseconds. The counters are stored every five seconds.
+    const MAX_ERRORS = 5; // In a row: half a minute, which covers a restart of the server.
+
+    let section;
+    let pause = 1000; // A small fetch ends within seconds. Grows up to the longest pause.
+    let errors = 0;
+    let isSent = false; // Has the user pressed a button? Then reloading would discard the answer.
+
+    /* Replace the content of the element only if it differs, to keep the focus on buttons. */
+    function show(html) {
+        const template = document.createElement("template");
+        template.innerHTML = html;
+        const fresh = template.content.firstElementChild;
+        const name = fresh.dataset.iletimerkeziLive;
+        const old = document.querySelector(`[data-iletimerkezi-live="${name}"]`);
+        if (old && !old.isEqualNode(fresh)) {
+            old.replaceChildren(...fresh.childNodes);
+        }
+    }
+
+    async function poll() {
+        const response = await fetch(section.dataset.iletimerkeziProgress);
+        if (!response.ok) {
+            throw new Error(response.statusText);
+        }
+        const answer = await response.json(); // Throws if it is another page, such as the login page.
+        if (answer.finished && !isSent) {
+            location.reload();
+            return;
+        }
+        answer.elements.forEach(show);
+        const bar = section.querySelector("progress");
+        if (answer.known) {
+            bar.max = answer.known;
+            bar.value = answer.asked;
+        }
+        errors = 0;
+        wait();
+    }
+
+    function fail() {
+        errors += 1;
+        if (errors < MAX_ERRORS) {
+            wait();
+        } else {
+            section.querySelector("[data-iletimerkezi-notice]").hidden = false;
+        }
+    }
+
+    function wait() {
+        setTimeout(() => poll().catch(fail), pause);
+        pause = Math.min(pause * 1.25, LONGEST_PAUSE);
+    }
+
+    document.addEventListener("submit", () => { isSent = true; });
+    window.addEventListener("pageshow", () => { isSent = false; });
+    document.addEventListener("DOMContentLoaded", () => {
+        section = document.querySelector("[data-iletimerkezi-progress]");
+        if (section) {
+            wait();
+        }
+    });
+}

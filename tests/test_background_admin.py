@@ -18,7 +18,7 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from django_iletimerkezi import services
-from django_iletimerkezi.admin import GroupAdmin, fetch_runs, progress
+from django_iletimerkezi.admin import GroupAdmin, fetch_runs, progress, tree
 from django_iletimerkezi.exceptions import FetchPaused, ServiceUnavailable
 from django_iletimerkezi.models import Change, Fetch, Group
 
@@ -631,9 +631,9 @@ def _elements(client: Client, found: Fetch) -> list[str]:
 def test_only_some_parts_are_shown(
     client: Client, phone_book: Fetch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("django_iletimerkezi.admin.fetch.MAX_PARTS", 4)
+    monkeypatch.setattr(tree, "PAGE", 4)
     assert "more." not in text(client.get(page_of("change", phone_book.pk)))
-    monkeypatch.setattr("django_iletimerkezi.admin.fetch.MAX_PARTS", 3)
+    monkeypatch.setattr(tree, "PAGE", 3)
     assert "… and 1 more." in text(client.get(page_of("change", phone_book.pk)))
 
 

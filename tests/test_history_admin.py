@@ -489,19 +489,19 @@ def test_the_page_of_a_group_shows_its_changes_newest_first(client: Client) -> N
 @pytest.mark.parametrize(
     ("query", "newest", "number", "links"),
     [
-        ("", "50", 20, ["?changes=2"]),
-        ("?changes=2", "30", 20, ["?changes=1", "?changes=3"]),
-        ("?changes=3", "10", 10, ["?changes=2"]),
-        ("?changes=4", "50", 20, ["?changes=2"]),
-        ("?changes=-1", "50", 20, ["?changes=2"]),
-        ("?changes=x", "50", 20, ["?changes=2"]),
-        ("?changes=99999999999999999999", "50", 20, ["?changes=2"]),
+        ("", "130", 50, ["?changes=2"]),
+        ("?changes=2", "80", 50, ["?changes=1", "?changes=3"]),
+        ("?changes=3", "30", 30, ["?changes=2"]),
+        ("?changes=4", "130", 50, ["?changes=2"]),
+        ("?changes=-1", "130", 50, ["?changes=2"]),
+        ("?changes=x", "130", 50, ["?changes=2"]),
+        ("?changes=99999999999999999999", "130", 50, ["?changes=2"]),
     ],
 )
 def test_the_changes_of_a_group_are_paged(
     client: Client, query: str, newest: str, number: int, links: list[str]
 ) -> None:
-    record(*recounts(3, *range(51)))
+    record(*recounts(3, *range(131)))
     page = client.get(url("change", 3) + query)
     assert shown(page)[0][3] == newest
     assert len(shown(page)) == number

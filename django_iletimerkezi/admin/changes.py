@@ -26,15 +26,10 @@ from ..messages import describe_place, distinct_labels, mentioned_groups
 from ..models import Change, ChangeQuerySet, Group, GroupQuerySet
 from .chart import Point, draw
 from .html import exact, format_number
+from .tree import PAGE
 
-PAGE = 100
-"""Changes per page of a fetch. Other lists in Django's admin also show 100 rows per page."""
-
-NEWEST = 20
-"""Changes at a time on the page of a group: as many as fit on a screen."""
-
-MAX_POINTS = 50
-"""Most changes that a chart shows: the table beside the chart has a row for each change."""
+NEWEST = 50
+"""Changes of a group shown at a time, in the list and in the chart. More dots would touch."""
 
 
 class Row(NamedTuple):
@@ -204,7 +199,7 @@ def recent_marks(
 def contacts_over_time(group: Group, changes: ChangeQuerySet) -> list[Point]:
     """Return a group's latest numbers of contacts, oldest first. Empty if there is only one."""
     kinds = [Change.Kind.CREATED, Change.Kind.RECOUNTED]
-    newest = list(changes.filter(kind__in=kinds).order_by("-pk")[:MAX_POINTS])
+    newest = list(changes.filter(kind__in=kinds).order_by("-pk")[:NEWEST])
     # Stop at CREATED: older changes belong to a row that was deleted from the mirror.
     recounts = list(takewhile(lambda change: change.kind == Change.Kind.RECOUNTED, newest))
     if not recounts:

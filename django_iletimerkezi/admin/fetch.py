@@ -50,17 +50,7 @@ from .pages import (
     page_url,
     wrap,
 )
-from .progress import (
-    MAX_PARTS,
-    continuable,
-    describe_numbers,
-    describe_status,
-    live,
-    noteworthy_parts,
-)
-
-MAX_LINES = 100
-"""Most fetches that the page for confirming a deletion lists. Nobody reads more."""
+from .progress import continuable, describe_numbers, describe_status, live, noteworthy_parts
 
 
 class FetchList(SafeChangeList):
@@ -301,7 +291,7 @@ class FetchAdmin(ReadOnlyAdmin):
     def _parts(self, request: HttpRequest, fetch: Fetch) -> str:
         """Return a table of the running and failed parts, empty if there are none."""
         found = noteworthy_parts(fetch)
-        parts: list[Any] = list(found[:MAX_PARTS])
+        parts: list[Any] = list(found[: tree.PAGE])
         if not parts:
             return ""
         groups = visible_groups(request, self.admin_site)
@@ -318,7 +308,7 @@ class FetchAdmin(ReadOnlyAdmin):
             }
             for part in parts
         ]
-        left = found.count() - len(parts) if len(parts) == MAX_PARTS else 0
+        left = found.count() - len(parts) if len(parts) == tree.PAGE else 0
         unlisted = _describe_unlisted(left) if left > 0 else ""
         context = {"parts": rows, "unlisted": unlisted}
         return render_to_string(f"{TEMPLATES}/fetch_parts.html", context)
@@ -427,11 +417,11 @@ class FetchAdmin(ReadOnlyAdmin):
         return list(self._lines(fetches)), counts, missing, list(self._lines(unfinished))
 
     def _lines(self, fetches: Sequence[Fetch]) -> Iterator[str]:
-        for fetch in fetches[:MAX_LINES]:
+        for fetch in fetches[: tree.PAGE]:
             url = self._url("change", fetch.pk)
             text = f"{capfirst(str(fetch))}, {exact(fetch.requested_at)}"
             yield format_html('<a href="{}">{}</a>, {}', url, text, self.badge(fetch))
-        if (left := len(fetches) - MAX_LINES) > 0:
+        if (left := len(fetches) - tree.PAGE) > 0:
             yield _describe_unlisted(left)
 
     def delete_model(self, request: HttpRequest, obj: Fetch) -> None:

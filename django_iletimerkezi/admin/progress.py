@@ -15,9 +15,6 @@ from .html import format_number
 MIN_SECONDS = 5
 """Seconds until a rate is shown: the counters are stored every five seconds."""
 
-MAX_PARTS = 50
-"""Most parts on a page. Few projects run more workers, so all running parts are shown."""
-
 
 def live(name: str, content: str, tag: str = "span") -> SafeString:
     """Return an element whose content fetch.js replaces while the fetch runs."""

@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from django.contrib.admin import ModelAdmin
 from django.db.models import Count, Exists, OuterRef, Window
 from django.db.models.functions import RowNumber
 
@@ -15,8 +16,8 @@ from ..finding import ORDER, Part
 from ..models import CHUNK, Group, GroupQuerySet, chunked
 from .access import is_filtered
 
-PAGE = 100
-"""Siblings per page. Other lists in Django's admin also show 100 rows per page."""
+PAGE = ModelAdmin.list_per_page
+"""Rows per page: as many as on Django's own lists."""
 
 MAX_ROWS = 900
 """Most rows on a page, and most rows per action. Django accepts up to 1,000 form fields."""

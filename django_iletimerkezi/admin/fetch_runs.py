@@ -53,6 +53,9 @@ MAX_IDS = 20
 LinkTo = Callable[[Sequence[Fetch]], str]
 """Returns the URL of a page about some fetches, or an empty text."""
 
+Log = Callable[[Group, str], object]
+"""Logs a fetched group with a summary of the fetch."""
+
 
 class Run(NamedTuple):
     """The fetched groups, and the fetches that are queued or paused."""
@@ -163,13 +166,13 @@ def fetch_and_report(
     groups: QuerySet[Group],
     *,
     recursive: bool,
-    log: Callable[[Group, str], object],
+    log: Log,
     link_to: LinkTo,
 ) -> Run:
     """Fetch groups one by one, and add messages about the outcome.
 
     If a fetched group is not in ``groups``, messages and log do not show its name, and the returned
-    object has only an id. ``log`` is called with each fetched group and a summary.
+    object has only an id.
     """
     results: list[GroupResult] = []
     errors: list[str] = []
@@ -184,10 +187,7 @@ def fetch_and_report(
             if isinstance(fetched.outcome, GroupResult):
                 result = _without_hidden_name(fetched.outcome, groups)
                 results.append(result)
-                try:
-                    log(result.group, describe_results([result]))
-                except db.Error as error:
-                    errors.append(describe_unlogged(fetched.group_id, error))
+                errors += _log(log, fetched.group_id, result)
             elif isinstance(fetched.outcome, FetchPaused):
                 unfinished = _add_pause(request, fetched.outcome, link_to)
             else:
@@ -196,13 +196,28 @@ def fetch_and_report(
     except ImproperlyConfigured as error:
         errors.append(str(error))
         rest.clear()
-    warnings = (text for result in results for text in describe_warnings(result))
-    _add_messages(request, messages.WARNING, list(dict.fromkeys(warnings)))
-    if results:
-        fetches = [result.fetch for result in results]
-        messages.success(request, _with_link(describe_results(results), link_to, fetches))
+    _add_results(request, results, link_to)
     _add_messages(request, messages.ERROR, [*errors, *_describe_rest(rest)])
     return Run([result.group for result in results], unfinished)
+
+
+def _log(log: Log, group_id: int, result: GroupResult) -> list[str]:
+    """Log a fetched group. Returns a text for people if the database refuses the entry."""
+    try:
+        log(result.group, describe_results([result]))
+    except db.Error as error:
+        return [describe_unlogged(group_id, error)]
+    return []
+
+
+def _add_results(request: HttpRequest, results: Sequence[GroupResult], link_to: LinkTo) -> None:
+    """Add the warnings of some fetches, and one message with all their counts."""
+    if not results:
+        return
+    warnings = (text for result in results for text in describe_warnings(result))
+    _add_messages(request, messages.WARNING, list(dict.fromkeys(warnings)))
+    fetches = [result.fetch for result in results]
+    messages.success(request, _with_link(describe_results(results), link_to, fetches))
 
 
 def _add_pause(request: HttpRequest, pause: FetchPaused, link_to: LinkTo) -> list[Fetch]:

@@ -63,15 +63,7 @@ class FetchCommand(TerminalCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        if options["depth"] is not None and options["depth"] < 0:
-            raise CommandError(_("Invalid depth %s: must be 0 or more.") % options["depth"])
-        if options["changes"] and options["format"] == "csv":
-            raise CommandError(_("Use --changes with the format tree or json."))
-        is_printing = options["format"] != "tree" or options["full"] or options["changes"]
-        if options["background"] and is_printing:
-            raise CommandError(
-                _("--background prints no groups: omit --format, --full and --changes.")
-            )
+        _check(options)
         self.options = options
         self.groups = Group.objects.using(db.router.db_for_write(Group))
         self.is_quiet = options["verbosity"] == 0
@@ -87,24 +79,26 @@ class FetchCommand(TerminalCommand):
         except db.Error as error:
             self.errors.append(messages.describe_refusal(error))
         except KeyboardInterrupt:
-            if options["background"]:
-                raise CommandError(_("Stopped."), returncode=130) from None
-            self.bar.close()
-            if options["changes"]:
-                self.note_changes(self.progress)
-                self.export(())
-            self.errors += messages.describe_problems(self.progress)
-            self.errors.append(
-                _("Stopped.")
-                if self.progress.unstored
-                else _(
-                    "Stopped. All answers received so far are stored. The next fetch requests all "
-                    "groups again."
-                )
-            )
-            raise CommandError("\n".join(self.errors), returncode=130) from None
+            self._show_what_is_stored()
+            stopped = "\n".join([*self.errors, self._describe_stop()])
+            raise CommandError(stopped, returncode=130) from None
         if self.errors:
             raise CommandError("\n".join(self.errors))
+
+    def _show_what_is_stored(self) -> None:
+        self.bar.close()
+        if self.options["changes"]:
+            self.note_changes(self.progress)
+            self.export(())
+        self.errors += messages.describe_problems(self.progress)
+
+    def _describe_stop(self) -> str:
+        if self.options["background"] or self.progress.unstored:
+            return _("Stopped.")
+        return _(
+            "Stopped. All answers received so far are stored. The next fetch requests all groups "
+            "again."
+        )
 
     def fetch(self) -> None:
         """Fetch and print groups. Adds the errors of single groups to ``errors``."""
@@ -211,6 +205,17 @@ class FetchCommand(TerminalCommand):
     def _write_all(self, lines: Iterable[str]) -> None:
         for line in lines:
             self.write(line)
+
+
+def _check(options: dict[str, Any]) -> None:
+    """Raise CommandError for an invalid depth, or for options that exclude each other."""
+    if options["depth"] is not None and options["depth"] < 0:
+        raise CommandError(_("Invalid depth %s: must be 0 or more.") % options["depth"])
+    if options["changes"] and options["format"] == "csv":
+        raise CommandError(_("Use --changes with the format tree or json."))
+    is_printing = options["format"] != "tree" or options["full"] or options["changes"]
+    if options["background"] and is_printing:
+        raise CommandError(_("--background prints no groups: omit --format, --full and --changes."))
 
 
 def _place(fetch: Fetch) -> str:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from itertools import islice
@@ -313,7 +314,7 @@ def _crawl(
         has_answers=has_answers,
         tick=tick,
     )
-    try:
+    with _rescuing(crawl, recorder):
         report()
         for outcome in crawl:
             recorder.add(outcome)
@@ -322,6 +323,13 @@ def _crawl(
         if frontier.skipped:  # The last groups may have been skipped, and are not reported yet.
             report()
         recorder.flush()
+
+
+@contextmanager
+def _rescuing(crawl: Crawl, recorder: Recorder) -> Iterator[None]:
+    """If an error ends the block, store the answers that have arrived, and note the failures."""
+    try:
+        yield
     except (db.Error, FetchTakenOver):
         raise  # Storing the pending answers would fail too.
     except BaseException as error:

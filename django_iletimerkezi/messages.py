@@ -114,12 +114,18 @@ def describe_other_account() -> str:
     """Warn in one line that the key may belong to another account."""
     return _(
         "None of the main groups from the vendor was in the mirror. Do the key and the hash belong "
-        "to another account? The mirrored groups are now checked one by one."
+        "to another account? Mirrored groups that the vendor denies become missing."
     )
 
 
-def describe_warnings(result: FetchResult) -> list[str]:
-    """Return one line for each warning about a successful fetch."""
+def describe_recorded_warnings(fetch: Fetch) -> list[str]:
+    """Return one line for each warning in the record of a fetch."""
+    account = [describe_other_account()] if fetch.maybe_other_account else []
+    return [*account, *describe_warnings(fetch)]
+
+
+def describe_warnings(result: FetchResult | Fetch) -> list[str]:
+    """Return one line for each wrong id and clock during a fetch."""
     aliases = [describe_alias(*ids) for ids in result.aliases.items()]
     return [*aliases, *filter(None, [describe_clock(result.clock_ahead)])]
 
@@ -130,7 +136,7 @@ def describe_problems(progress: Progress) -> list[str]:
     return [*failures, *([describe_loss(progress.unstored)] if progress.unstored else [])]
 
 
-def describe_alias(asked_for: int, returned: int) -> str:
+def describe_alias(asked_for: int | str, returned: int) -> str:
     """Warn in one line that the vendor returned a different group than requested."""
     return _("Asked for group %(asked)s, but the vendor returned group %(returned)s.") % {
         "asked": asked_for,

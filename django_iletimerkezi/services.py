@@ -146,8 +146,7 @@ def fetch_groups(
         recorder = Recorder(fetch, report, _limit(seconds))
         with recorder.running():
             main_groups = run_phone_book(fetch, client, recorder)
-            counts = recorder.counts(client.clock_ahead)
-            return PhoneBookResult(main_groups=main_groups, **counts)
+            return PhoneBookResult(main_groups=main_groups, **recorder.counts())
 
 
 def fetch_each(
@@ -202,7 +201,7 @@ def _limit(seconds: float | None) -> Limit | None:
 def _fetch(fetch: Fetch, client: IletimerkeziClient, recorder: Recorder) -> GroupResult:
     with recorder.running():
         root = cast("Answer", run_group(fetch, client, recorder))  # A new fetch asks for its root.
-        return GroupResult(group=_mirrored(root), **recorder.counts(client.clock_ahead))
+        return GroupResult(group=_mirrored(root), **recorder.counts())
 
 
 def _mirrored(root: Answer) -> Group:

@@ -105,8 +105,9 @@ class Sandbox:
     ``tree`` contains the main groups, each with its subgroups inside it. Like the vendor, the
     sandbox returns one group or all main groups, each with its direct subgroups. ``aliases`` maps a
     requested id to the id of the returned group. ``latency`` is the delay before each answer, in
-    seconds. ``headers`` are added to each answer. Without ``tree`` and ``aliases``, the sandbox
-    serves ``PHONE_BOOK`` and ``DOCUMENTED_SAMPLE``, and returns the sample for id 5 too.
+    seconds. ``headers`` are added to each answer, or replace its headers. Without ``tree`` and
+    ``aliases``, the sandbox serves ``PHONE_BOOK`` and ``DOCUMENTED_SAMPLE``, and returns the sample
+    for id 5 too.
 
     ``asked`` lists the ids of valid get-group requests, in order. ``listings`` counts valid
     get-groups requests. ``asked``, ``listings`` and ``serve`` raise RuntimeError in a forked
@@ -286,10 +287,13 @@ class _Handler(BaseHTTPRequestHandler):
     def _respond(self, code: int, fields: Mapping[str, Any]) -> None:
         response = {"status": {"code": code, "message": MESSAGES.get(code, "")}, **fields}
         content = json.dumps({"response": response}, ensure_ascii=False).encode()
-        self.send_response(code, "OK" if code == 200 else "Error")
-        self.send_header("Content-Type", "application/json; charset=utf-8")
-        self.send_header("Content-Length", str(len(content)))
-        for name, value in self.server.sandbox.headers.items():
+        self.send_response_only(code, "OK" if code == 200 else "Error")
+        usual = {
+            "Date": self.date_time_string(),
+            "Content-Type": "application/json; charset=utf-8",
+            "Content-Length": str(len(content)),
+        }
+        for name, value in (usual | self.server.sandbox.headers).items():
             self.send_header(name, value)
         if self.close_connection:
             self.send_header("Connection", "close")

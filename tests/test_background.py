@@ -10,7 +10,8 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from typing import Any
 
 import pytest
@@ -670,6 +671,30 @@ def test_signals_are_sent_for_the_phone_book_and_not_for_its_parts() -> None:
         fetch_finished.disconnect(note)
         groups_changed.disconnect(note)
     assert sent == [(groups_changed, fetch.pk), (fetch_finished, fetch.pk)]
+
+
+def test_warnings_of_parts_are_warnings_of_the_phone_book() -> None:
+    an_hour = timedelta(hours=1)
+    an_hour_ago = format_datetime(datetime.now(UTC) - an_hour, usegmt=True)
+    with serve(server := Forest({1: [3], 2: [5], 3: [], 50: []}, aliases={5: 50})):
+        server.main_ids = [1, 2]
+        server.headers_of = lambda code: {"Date": an_hour_ago}
+        fetch = services.start_fetch()
+        with cut_after(2):
+            work()
+    fetch = reread(fetch)
+    assert fetch.state == "succeeded"
+    assert fetch.aliases == {"5": 50}
+    assert an_hour <= (fetch.clock_ahead or timedelta()) < 2 * an_hour
+
+
+def test_the_key_of_another_account_is_recorded_with_the_fetch() -> None:
+    Group.objects.create(pk=98, name="", count=1, seen_at=timezone.now() - timedelta(days=1))
+    Group.objects.create(pk=99, name="", count=1, seen_at=timezone.now() - timedelta(days=1))
+    with phone_book():
+        fetch = services.start_fetch()
+        work()
+    assert reread(fetch).maybe_other_account
 
 
 def test_failures_of_parts_are_failures_of_the_phone_book() -> None:

@@ -247,6 +247,19 @@ def test_the_page_of_a_fetch_shows_its_facts(client: Client) -> None:
 
 
 @pytest.mark.usefixtures("groups")
+def test_the_page_of_a_fetch_shows_its_warnings(client: Client) -> None:
+    fetch = record(aliases={"5": 97101}, clock_ahead=timedelta(hours=-1), maybe_other_account=True)
+    page = client.get(page_of("change", fetch.pk)).content.decode()
+    assert (
+        "Mirrored groups that the vendor denies become missing."
+        "<br>Asked for group 5, but the vendor returned group 97101."
+        "<br>The clock of this machine is 60 minutes behind the vendor&#x27;s: correct it."
+    ) in page
+    fetch = record()
+    assert "Warnings: -" in text(client.get(page_of("change", fetch.pk)))
+
+
+@pytest.mark.usefixtures("groups")
 def test_the_page_of_a_fetch_shows_its_failures(client: Client) -> None:
     pk = record_sample()["partial"].pk
     page = client.get(page_of("change", pk))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
@@ -19,7 +20,7 @@ from django_iletimerkezi.exceptions import (
     UnexpectedResponse,
 )
 from django_iletimerkezi.mirror import recorder
-from django_iletimerkezi.models import Group
+from django_iletimerkezi.models import Fetch, Group
 from django_iletimerkezi.services import GroupResult, Progress, fetch_each, fetch_group, get_client
 from django_iletimerkezi.testing import Sandbox
 
@@ -96,6 +97,16 @@ def test_an_alias_is_logged_as_a_warning(
     (record,) = caplog.records
     assert (record.name, record.levelno) == ("django_iletimerkezi", logging.WARNING)
     assert record.args == (5, 97101)
+
+
+def test_warnings_are_recorded_with_the_fetch(sandbox: Sandbox) -> None:
+    an_hour = timedelta(hours=1)
+    sandbox.headers = {"Date": format_datetime(datetime.now(UTC) - an_hour, usegmt=True)}
+    fetch_group(5)
+    fetch = Fetch.objects.get()
+    assert fetch.aliases == {"5": 97101}
+    assert an_hour <= (fetch.clock_ahead or timedelta()) < 2 * an_hour
+    assert not fetch.maybe_other_account
 
 
 def test_a_client_that_is_passed_in_stays_open(sandbox: Sandbox) -> None:

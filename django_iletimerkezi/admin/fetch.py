@@ -27,8 +27,8 @@ from django.template.loader import render_to_string
 from django.urls import URLPattern, path
 from django.utils import timezone
 from django.utils.formats import number_format
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
@@ -97,6 +97,7 @@ class FetchAdmin(ReadOnlyAdmin):
         "progress",
         "outcome",
         "error",
+        "warnings",
     )
     readonly_fields: ClassVar[Options] = fields
 
@@ -224,6 +225,13 @@ class FetchAdmin(ReadOnlyAdmin):
     @admin.display(description=gettext_lazy("last stored"))
     def last_stored(self, fetch: Fetch) -> str:
         return _element(fetch, "last_stored", self._exact(fetch.alive_at))
+
+    @admin.display(description=gettext_lazy("warnings"))
+    def warnings(self, fetch: Fetch) -> str:
+        from ..messages import describe_recorded_warnings  # noqa: PLC0415 - see the module's docstring
+
+        lines = ((text,) for text in describe_recorded_warnings(fetch))
+        return format_html_join(mark_safe("<br>"), "{}", lines) or self.get_empty_value_display()
 
     def _exact(self, moment: datetime | None) -> str:
         return exact(moment) if moment else self.get_empty_value_display()

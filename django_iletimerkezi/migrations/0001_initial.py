@@ -103,6 +103,15 @@ class Migration(migrations.Migration):
                 ("failed", models.PositiveIntegerField(default=0, verbose_name="failed")),
                 ("failures", models.JSONField(blank=True, default=list, verbose_name="failures")),
                 ("error", models.TextField(blank=True, verbose_name="error")),
+                ("aliases", models.JSONField(blank=True, default=dict, verbose_name="other ids")),
+                (
+                    "clock_ahead",
+                    models.DurationField(blank=True, null=True, verbose_name="clock ahead"),
+                ),
+                (
+                    "maybe_other_account",
+                    models.BooleanField(default=False, verbose_name="maybe another account"),
+                ),
                 ("token", models.UUIDField(editable=False, null=True)),
                 (
                     "active_key",

@@ -26,6 +26,7 @@ MAX_REASON = 1_000
 """Most characters of an error message: twice as many as our longest message has."""
 
 _COUNTERS = "asked", "known", "created", "changed", "missing", "failed"
+_SET_BY_RECORDER = "asked", "known", "failed", "aliases", "clock_ahead", "maybe_other_account"
 
 T = TypeVar("T")
 
@@ -273,11 +274,11 @@ class Journal:
     def _save(self, using: str, **values: Any) -> None:
         """Update the row, and add the growth of a part's counters to its parent.
 
-        Always writes ``asked``, ``known`` and ``failed``, which the recorder sets on ``fetch``.
+        Always writes the fields that the recorder sets on ``fetch``.
         """
         for name, value in values.items():
             setattr(self.fetch, name, value)
-        values |= {name: getattr(self.fetch, name) for name in ("asked", "known", "failed")}
+        values |= {name: getattr(self.fetch, name) for name in _SET_BY_RECORDER}
         own = Fetch.objects.using(using).filter(pk=self.fetch.pk, token=self._token)
         old = own.values(*_COUNTERS).first() if self.fetch.parent_id else None
         if not own.update(**values):

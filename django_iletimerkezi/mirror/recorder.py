@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Container, Iterable, Iterator,
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import Any
 
 from django import db
@@ -166,6 +167,9 @@ class Recorder:
         fetch.asked = max(fetch.asked, progress.done)
         fetch.known = max(progress.known, fetch.asked)
         fetch.failed = len(progress.failures) + self._unrecorded
+        fetch.maybe_other_account = progress.maybe_other_account
+        aliases = fetch.aliases | {str(pk): returned for pk, returned in self._aliases.items()}
+        fetch.aliases = dict(islice(aliases.items(), Fetch.MAX_FAILURES))
 
     def add(self, outcome: Answer | Listing | Failure) -> None:
         if isinstance(outcome, Failure):
@@ -206,13 +210,19 @@ class Recorder:
         self._mentioned.update(mentioned)
         failures = _recorded_failures(self._journal.fetch)
         self.progress.failures |= failures
+        self.progress.maybe_other_account |= self._journal.fetch.maybe_other_account
         return failures.keys()
+
+    def note_clock(self, ahead: timedelta | None) -> None:
+        """Note how far this machine's clock is ahead of the vendor's clock, None if unknown."""
+        self._journal.fetch.clock_ahead = ahead
 
     def add_parts(self, parts: Sequence[Fetch]) -> None:
         self._journal.add_parts(parts)
 
     def count_part(self, part: Fetch) -> None:
-        """Add the counters and the failures of a part to those of its parent."""
+        """Add the counters, failures and aliases of a part to those of its parent."""
+        self._journal.fetch.aliases |= part.aliases
         self.progress.done += part.asked
         self.progress.known += part.known
         if part.state in {Fetch.State.FAILED, Fetch.State.CANCELLED} and part.group_id:
@@ -276,7 +286,7 @@ class Recorder:
         except (db.Error, FetchTakenOver, KeyboardInterrupt):
             logger.exception("%s answers could not be stored.", len(self._pending))
 
-    def counts(self, clock_ahead: timedelta | None) -> dict[str, Any]:
+    def counts(self) -> dict[str, Any]:
         """Return the field values of a ``FetchResult``."""
         tally = self.tally
         unchanged = self._mentioned - tally.created - tally.changed - tally.missing
@@ -286,7 +296,7 @@ class Recorder:
             "unchanged": len(unchanged),
             "failures": self.progress.failures,
             "aliases": self._aliases,
-            "clock_ahead": clock_ahead,
+            "clock_ahead": self._journal.fetch.clock_ahead,
         }
 
 

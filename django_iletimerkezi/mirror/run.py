@@ -245,12 +245,14 @@ def _ask_root(group_id: int, client: IletimerkeziClient, recorder: Recorder) -> 
         recorder.add(Failure(group_id, error))
         recorder.flush()
         raise
+    recorder.note_clock(client.clock_ahead)
     recorder.add(root)
     return root
 
 
 def _ask_listing(client: IletimerkeziClient, recorder: Recorder) -> Listing:
     listing = ask_once(client.ask_groups, recorder.tick)
+    recorder.note_clock(client.clock_ahead)
     recorder.add(listing)
     return listing
 

@@ -62,8 +62,10 @@ class Fetch(models.Model):
     ``asked`` of ``known`` groups have been answered or have failed. ``created``, ``changed`` and
     ``missing`` are numbers of groups. A group with several changes counts once. ``failures`` has
     the first 100 failed groups, each as ``{"id": 5, "reason": "…"}``. ``error`` says why the fetch
-    ended early. ``alive_at`` is when the fetch last wrote while it was running, or when it was last
-    handed to the task queue.
+    ended early. ``aliases`` has the first 100 requested ids with another returned id, as
+    ``{"5": 97101}``. ``clock_ahead`` and ``maybe_other_account`` mean the same as in
+    ``FetchResult`` and ``Progress``. ``alive_at`` is when the fetch last wrote while it was
+    running, or when it was last handed to the task queue.
 
     A fetch of the phone book in the background has one part for each main group: a fetch of its
     own, whose ``parent`` is the fetch of the phone book. The counters of a parent include its
@@ -106,7 +108,8 @@ class Fetch(models.Model):
     deployment. After that, the first answers would be too old to continue with."""
 
     MAX_FAILURES = 100
-    """Most recorded failures per fetch. Nobody reads more, and 100 failures take 10 to 20 kB."""
+    """Most recorded failures, and most recorded aliases, per fetch. Nobody reads more, and 100
+    failures take 10 to 20 kB."""
 
     parent = models.ForeignKey(
         "self",
@@ -135,6 +138,9 @@ class Fetch(models.Model):
     failed = models.PositiveIntegerField(_("failed"), default=0)
     failures = models.JSONField(_("failures"), default=list, blank=True)
     error = models.TextField(_("error"), blank=True)
+    aliases = models.JSONField(_("other ids"), default=dict, blank=True)
+    clock_ahead = models.DurationField(_("clock ahead"), null=True, blank=True)
+    maybe_other_account = models.BooleanField(_("maybe another account"), default=False)
     token = models.UUIDField(null=True, editable=False)
     active_key = models.CharField(max_length=60, null=True, unique=True, editable=False)  # noqa: DJ001 - NULLs are not equal
 

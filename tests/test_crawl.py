@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Container, Iterable
 from typing import Any
 
 import pytest
@@ -205,18 +205,21 @@ def test_answers_received_before_the_crawl_stopped_are_kept() -> None:
         wait_until(has_both)
 
 
-def limit_threads(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
-    """Limit how many more of our threads can start, as a system may do."""
+def limit_threads(monkeypatch: pytest.MonkeyPatch, most: int, names: Container[str]) -> None:
+    """Let the system refuse more than ``most`` of our threads that run the named methods."""
     left = iter(range(most))
 
     class Scarce(threading.Thread):
         def start(self) -> None:
-            module: str = self._target.__module__  # type: ignore[attr-defined]  # private in the stubs
-            if module.startswith("django_iletimerkezi") and next(left, None) is None:
+            name: str = self._target.__qualname__  # type: ignore[attr-defined]  # private in the stubs
+            if name in names and next(left, None) is None:
                 raise RuntimeError("can't start new thread")
             super().start()
 
     monkeypatch.setattr(threading, "Thread", Scarce)
+
+
+WORKER, WATCHDOG = "Workers._work", "Watchdog._watch"
 
 
 def test_a_crawl_continues_with_fewer_threads_if_the_system_refuses_more(
@@ -224,9 +227,10 @@ def test_a_crawl_continues_with_fewer_threads_if_the_system_refuses_more(
 ) -> None:
     with forest({1: [2, 3]}) as server, make_client(server.url) as client:
         root = client.ask_group(1)
-        limit_threads(monkeypatch, 2)  # Our watchdog and one worker.
+        limit_threads(monkeypatch, 1, {WORKER})
         answers = list(crawl(client, root))
     assert len(answers) == 2
+    assert server.most_at_once == 1
 
 
 @pytest.mark.parametrize("most", [0, 1])
@@ -235,7 +239,7 @@ def test_a_crawl_raises_an_error_if_the_system_refuses_threads(
 ) -> None:
     with forest({1: [2]}) as server, make_client(server.url) as client:
         root = answer(0, group(1, 2))
-        limit_threads(monkeypatch, most)
+        limit_threads(monkeypatch, most, {WORKER, WATCHDOG})
         with pytest.raises(ServiceUnavailable, match="lower ILETIMERKEZI_MAX_CONNECTIONS"):
             list(crawl(client, root))
 

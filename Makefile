@@ -18,6 +18,9 @@ run: $(VENV)/example.stamp  ## mirror the vendor's sample group in the example p
 	@$(MANAGE) migrate --verbosity 0
 	@$(MANAGE) fetch_group 5
 	@echo
+	@echo "Without credentials, the sandbox answers. As in the vendor's documentation, it returns group"
+	@echo "97101 for id 5, hence the warning."
+	@echo
 	@echo "Next: 'make serve' opens the admin. With ILETIMERKEZI_API_KEY and ILETIMERKEZI_API_HASH"
 	@echo "in the environment or in example_project/.env the same commands reach the vendor."
 

@@ -31,7 +31,7 @@ _HINTS = {
         gettext_lazy("Set a number such as 90, or None to keep all fetches."),
     ),
     "task_seconds": ("E010", gettext_lazy("Set a number such as 120, without quotes.")),
-    "task_backend": ("E011", gettext_lazy("Set the alias of a backend in TASKS.")),
+    "task_backend": ("E011", gettext_lazy("Use the alias of a backend that TASKS defines.")),
     "task_queue": ("E012", gettext_lazy("Set the name of a queue of the backend in TASKS.")),
     "enqueue": (
         "E013",

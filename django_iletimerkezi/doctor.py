@@ -107,7 +107,7 @@ def _examine_request(group_id: int | None) -> Iterator[Finding]:
     steps = get_args(Step)
     passed = steps.index(failure.step) if failure else len(steps)
     for step in steps[:passed]:
-        # Without an id, the user did not ask about a particular group.
+        # Without an id, the request for group 1 is only a test, so the group need not exist.
         yield _passed(step, uses_proxy=uses_proxy, is_unknown=is_unknown and bool(group_id))
     if failure:
         yield Finding(_failed_name(failure), "failed", str(failure))

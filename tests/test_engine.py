@@ -184,7 +184,7 @@ def test_tasks_on_django_5_without_the_backport_are_reported_by_the_checks() -> 
     )
 
 
-def test_a_function_of_the_host_serves_every_other_engine() -> None:
+def test_the_function_in_the_enqueue_setting_is_used_instead_of_tasks() -> None:
     path = "tests.test_engine.enqueue"
     with override_settings(ILETIMERKEZI_ENQUEUE=path, TASKS=tasks_of("nowhere.Backend")):
         engine = find_engine()

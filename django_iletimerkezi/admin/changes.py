@@ -68,10 +68,11 @@ def rows(
     group_url: Url = _no_url,
     record_url: Url = _no_url,
 ) -> list[Row]:
-    """Return the rows of some changes. ``groups`` are the groups that the user may see."""
+    """Return a row for each change. ``groups`` are the groups that the user may see."""
     named = mentioned_groups(changes, groups)
     labels = {value: str(text) for value, text in Change.Kind.choices}
-    format_day = cache(date_format)  # A page repeats many days, and formatting is slow.
+    # Cached, because many rows share a day and formatting is slow.
+    format_day = cache(date_format)
 
     def row(change: Change) -> Row:
         pk = change.group_id
@@ -152,7 +153,7 @@ def _pages(paginator: Paginator[int], current: int, kind: str) -> Iterator[Link]
 
 
 def _page_number(paginator: Paginator[Any], text: str) -> int:
-    """Parse the number of a page in a query string. Returns 1 if there is no such page."""
+    """Parse a page number from the query string. Returns 1 if there is no such page."""
     number = parse_number(text) or 1
     return number if number <= paginator.num_pages else 1
 
@@ -160,7 +161,7 @@ def _page_number(paginator: Paginator[Any], text: str) -> int:
 def changes_of_group(changes: ChangeQuerySet, given: str) -> tuple[list[Change], list[Link]]:
     """Return some changes of a group, newest first, and links to newer and older changes.
 
-    ``given`` is the number of the page in the query string.
+    ``given`` is the page number from the query string.
     """
     paginator = Paginator(changes.order_by("-pk"), NEWEST)
     page = paginator.page(_page_number(paginator, given))

@@ -201,7 +201,7 @@ class GroupAdmin(FetchingAdmin):
             return HttpResponseRedirect(f"{self._url('changelist')}?{ERROR_FLAG}=1")
 
     def _running_context(self, request: HttpRequest) -> dict[str, Any]:
-        """Return the newest unfinished fetch, if the user may view fetches or fetch groups."""
+        """Return context about the newest active fetch, if the user may view or start fetches."""
         fetch_admin = find_fetch_admin(request, self.admin_site)
         if not fetch_admin and not self.has_fetch_permission(request):
             return {}

@@ -75,7 +75,7 @@ class Table:
     has_checkboxes: bool = False
     is_flat: bool = False
     is_popup: bool = False
-    # A page repeats many days and numbers, and formatting is slow.
+    # Cached, because many rows share a day or a number and formatting is slow.
     format_day: Callable[[date], str] = field(default_factory=lambda: cache(date_format))
     format_number: Callable[[int], str] = field(default_factory=lambda: cache(format_number))
 

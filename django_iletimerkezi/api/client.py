@@ -213,8 +213,8 @@ class IletimerkeziClient:
     def _pause(self, error: ServiceUnavailable, attempt: int) -> float:
         """Return how many seconds to wait before the next attempt.
 
-        The pause doubles with each attempt, and lasts at least ``retry_after`` seconds. If the
-        vendor throttles, all threads wait.
+        The longest possible pause doubles with each attempt. The pause is random, but lasts at
+        least ``retry_after`` seconds. If the vendor throttles, all threads wait.
         """
         backoff = min(2.0**attempt / 2, 30) * random.uniform(0.5, 1)  # noqa: S311 - not a secret
         pause = max(backoff, error.retry_after or 0)

@@ -156,7 +156,7 @@ def _type(field: Any, connection: BaseDatabaseWrapper) -> str:
 def _packets(
     rows: Iterable[models.Model], fields: Sequence[Any], connection: BaseDatabaseWrapper
 ) -> Iterator[str]:
-    """Encode rows as JSON arrays of at most ``PACKET`` characters."""
+    """Encode rows as JSON arrays of about ``PACKET`` characters. A longer row is sent alone."""
     values = attrgetter(*(field.attname for field in fields))
     # Cached, because many rows share a time and adapting a time is slow.
     adapt = cache(lambda moment: str(connection.ops.adapt_datetimefield_value(moment)))

@@ -20,6 +20,7 @@ from django.utils import timezone
 from django_iletimerkezi import services
 from django_iletimerkezi.admin import GroupAdmin, fetch_runs, progress, tree
 from django_iletimerkezi.exceptions import FetchPaused, ServiceUnavailable
+from django_iletimerkezi.mirror import crawl, recorder
 from django_iletimerkezi.models import Change, Fetch, Group
 
 from .forest import Forest, tree_of
@@ -343,6 +344,23 @@ def test_a_paused_fetch_among_several_is_not_a_failure(
     server.list_of = lambda pk: [8, 9] if pk == 2 else []
     end_after(3)
     outcomes = list(services.fetch_each([1, 2, 3], recursive=True, seconds=fetch_runs.SECONDS))
+    assert [fetched.group_id for fetched in outcomes] == [1, 2]
+    assert isinstance(outcomes[1].outcome, FetchPaused)
+
+
+@pytest.mark.parametrize("outcome", ["answered", "alias", "failed"])
+def test_the_next_of_several_fetches_pauses_after_any_outcome(
+    server: Forest, monkeypatch: pytest.MonkeyPatch, outcome: str
+) -> None:
+    is_over = threading.Event()
+    server.list_of = lambda pk: []
+    server.failing = {1: 500} if outcome == "failed" else {}
+    server._aliases = {1: 8} if outcome == "alias" else {}
+    server.before_sending = lambda number: number == 1 or is_over.wait()
+    monkeypatch.setattr(crawl, "TICK", 0.01)
+    monkeypatch.setattr(recorder, "monotonic", lambda: 3600 if 2 in server.asked else 0)
+    outcomes = list(services.fetch_each([1, 2, 3], seconds=fetch_runs.SECONDS))
+    is_over.set()
     assert [fetched.group_id for fetched in outcomes] == [1, 2]
     assert isinstance(outcomes[1].outcome, FetchPaused)
 

@@ -60,7 +60,7 @@ class Limit:
     """Decides when a fetch pauses: after some seconds, or when ``is_stopped`` returns True.
 
     Several fetches in a row can share a limit. ``has_advanced`` is True as soon as one of them has
-    an outcome that a later process need not request again.
+    ended, or has an outcome that a later process need not request again.
     """
 
     def __init__(
@@ -103,9 +103,9 @@ class Recorder:
     ) -> None:
         self._journal = Journal(fetch)
         self._report = report
-        self._limit = limit
+        self._limit = limit or Limit()
+        self._can_pause = limit is not None
         self.progress = Progress()
-        self._has_advanced = False
         self._pending: list[Reply] = []
         self._pending_groups = 0
         self._stored_at = monotonic()
@@ -129,7 +129,7 @@ class Recorder:
             pause.fetch = self._journal.fetch
             raise
         except BaseException as error:
-            if self._limit and not isinstance(error, Exception):  # SystemExit or Ctrl-C.
+            if self._can_pause and not isinstance(error, Exception):  # SystemExit or Ctrl-C.
                 self._release(Fetch.State.QUEUED)
                 raise
             is_cancelled = not isinstance(error, Exception)
@@ -145,6 +145,7 @@ class Recorder:
         self._finish(Fetch.State.PARTIAL if has_failures else Fetch.State.SUCCEEDED)
 
     def _finish(self, state: str, error: BaseException | None = None) -> None:
+        self._limit.has_advanced = True
         self._note_progress()
         with interrupts_deferred():
             if self.progress.fetch:
@@ -179,10 +180,8 @@ class Recorder:
             self._mentioned.update(mentioned)
             self._pending.append(outcome)
             self._pending_groups += len(mentioned)
-        if isinstance(outcome, Answer) and outcome.is_alias:
-            self._note_alias(outcome.asked_for, outcome.group.id)
-        elif not isinstance(outcome, Listing | Failure):
-            self._has_advanced = True  # After a pause, listings and aliases are requested again.
+        if isinstance(outcome, Answer):
+            self._note_answer(outcome)
         self.progress.done += not isinstance(outcome, Listing)
         self.progress.unstored = len(self._pending)
 
@@ -196,11 +195,15 @@ class Recorder:
             failures[failure.asked_for] = failure.error
         # The row keeps the first failures, so that they are not requested again after a pause.
         if is_absent or len(failures) <= Fetch.MAX_FAILURES:
-            self._has_advanced = True
+            self._limit.has_advanced = True
 
-    def _note_alias(self, asked_for: int, returned: int) -> None:
-        logger.warning("Asked for group %s, but the vendor returned %s.", asked_for, returned)
-        self._aliases[asked_for] = returned
+    def _note_answer(self, answer: Answer) -> None:
+        if answer.is_alias:
+            asked_for, returned = answer.asked_for, answer.group.id
+            logger.warning("Asked for group %s, but the vendor returned %s.", asked_for, returned)
+            self._aliases[asked_for] = returned
+        else:  # After a pause, listings and aliases are requested again.
+            self._limit.has_advanced = True
 
     def resume(self, mentioned: Iterable[int]) -> Collection[int]:
         """Add the mentioned groups and the failures of earlier processes.
@@ -252,9 +255,7 @@ class Recorder:
 
     def tick(self) -> None:
         """Store what is due, and show that the fetch is alive. Raises FetchPaused at its limit."""
-        if self._limit:
-            self._limit.has_advanced |= self._has_advanced
-            self._limit.check()
+        self._limit.check()
         age = monotonic() - self._stored_at
         if self._pending_groups >= BATCH_GROUPS or age >= BATCH_SECONDS:
             if self._pending:

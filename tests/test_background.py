@@ -697,6 +697,18 @@ def test_the_key_of_another_account_is_recorded_with_the_fetch() -> None:
     assert reread(fetch).maybe_other_account
 
 
+def test_a_group_that_a_part_misses_and_the_phone_book_finds_was_never_missing() -> None:
+    with serve(server := Forest({1: [3], 3: [4], 4: []})):
+        server.main_ids = [1]
+        services.fetch_groups()
+        server.list_of = {1: [], 3: [], 4: [3]}.get
+        fetch = services.start_fetch()
+        work()
+    changes = changes_of(fetch).filter(group_id=3)
+    assert [change.kind for change in changes] == [Change.Kind.MOVED]
+    assert (reread(fetch).changed, reread(fetch).missing) == (1, 1)
+
+
 def test_failures_of_parts_are_failures_of_the_phone_book() -> None:
     with phone_book() as server:
         server.failing = {2: 500, 6: 500}

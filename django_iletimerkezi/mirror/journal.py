@@ -224,7 +224,10 @@ class Journal:
         Returns the ids of the groups whose changes were deleted.
         """
         dropped: set[int] = set()
-        family = self._family(using) if returned else set()
+        family: set[int] = set()
+        if returned:
+            fetches = Fetch.objects.using(using).family(self.fetch)
+            family.update(fetches.values_list("pk", flat=True))
         kinds = Change.Kind.MISSING, Change.Kind.RETURNED
         changes = Change.objects.using(using)
         for group_ids in chunked(returned):
@@ -234,12 +237,6 @@ class Journal:
             changes.filter(pk__in=own.values()).delete()
             dropped |= own.keys()
         return dropped
-
-    def _family(self, using: str) -> set[int | None]:
-        if not self.fetch.parent_id:
-            return {self.fetch.pk}
-        parts = Fetch.objects.using(using).filter(parent=self.fetch.parent_id)
-        return {self.fetch.parent_id, *parts.values_list("pk", flat=True)}
 
     def finish(
         self,

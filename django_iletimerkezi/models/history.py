@@ -42,8 +42,9 @@ class FetchQuerySet(models.QuerySet["Fetch"]):
         return self.unfinished().filter(models.Q(token=None) | _is_silent())
 
     def family(self, fetch: Fetch) -> Self:
-        """Return a fetch and the fetches of its parts."""
-        return self.filter(models.Q(pk=fetch.pk) | models.Q(parent=fetch.pk))
+        """Return a fetch and its parts, or for a part its parent and all parts of the parent."""
+        top = fetch.parent_id or fetch.pk
+        return self.filter(models.Q(pk=top) | models.Q(parent=top))
 
 
 def _is_silent() -> models.Q:

@@ -134,8 +134,9 @@ class Settings:
             raise ImproperlyConfigured(missing_credentials())
         if self.is_contradictory:
             raise ImproperlyConfigured(contradictory_credentials())
-        derived = hmac.digest(_bytes(self.api_secret), _bytes(self.api_key), "sha256")
-        return self.api_hash or derived.hex()
+        if self.api_hash:
+            return self.api_hash
+        return hmac.digest(_bytes(self.api_secret), _bytes(self.api_key), "sha256").hex()
 
 
 conf = Settings()

@@ -587,7 +587,7 @@ def test_the_time_left_is_shown_when_it_is_known(
         started_at=now - timedelta(seconds=seconds),
         alive_at=now,
     )
-    assert progress.describe_status(running, has_engine=True) == status
+    assert progress.describe_status(running, is_queueing=True) == status
     assert progress.describe_numbers(running) == numbers
 
 

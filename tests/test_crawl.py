@@ -569,7 +569,7 @@ def test_time_spent_by_the_caller_does_not_count_as_vendor_silence(
 
 
 def test_the_breaker_trips_after_each_run_of_consecutive_failures() -> None:
-    breaker = Breaker(3)
+    breaker = Breaker(workers=1)
     unavailable = ServiceUnavailable("", code=500, temporary=False)
     absent = GroupNotFound(463, "")
     errors = [unavailable] * 2 + [absent] + [unavailable] * 3 + [unavailable] * 3
@@ -582,11 +582,10 @@ def test_the_breaker_trips_after_each_run_of_consecutive_failures() -> None:
 
 
 def test_throttling_neither_trips_nor_resets_the_breaker() -> None:
-    breaker = Breaker(2)
+    breaker = Breaker(workers=1)
     unavailable, throttled = ServiceUnavailable("", code=500), ServiceUnavailable("", code=429)
-    assert [breaker.note_failure(error) for error in (unavailable, throttled, unavailable)] == [
-        *(False, False, True)
-    ]
+    errors = [unavailable, unavailable, throttled, unavailable]
+    assert [breaker.note_failure(error) for error in errors] == [False, False, False, True]
 
 
 def test_an_answer_resets_the_breaker() -> None:

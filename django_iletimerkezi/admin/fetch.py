@@ -190,7 +190,6 @@ class FetchAdmin(ReadOnlyAdmin):
         fetch: Any = super().get_object(request, object_id, from_field)
         if fetch:
             groups = visible_groups(request, self.admin_site)
-            fetch.reasons = _reasons(fetch)
             fetch.named_groups = _read_names({fetch.group_id, *fetch.reasons}, groups)
             fetch.group_url = self._group_url(request)
             fetch.is_on_page = True
@@ -287,8 +286,8 @@ class FetchAdmin(ReadOnlyAdmin):
         if fetch.is_finished:
             return found
         is_queueing = has_engine()
-        status = describe_status(fetch, has_engine=is_queueing)
-        buttons = self._buttons(request, fetch, has_engine=is_queueing)
+        status = describe_status(fetch, is_queueing=is_queueing)
+        buttons = self._buttons(request, fetch, is_queueing=is_queueing)
         found["status"] = live("status", status, "p")
         found["numbers"] = live("numbers", describe_numbers(fetch), "p")
         found["buttons"] = live("buttons", buttons, "div")
@@ -321,10 +320,10 @@ class FetchAdmin(ReadOnlyAdmin):
         context = {"parts": rows, "unlisted": unlisted}
         return render_to_string(f"{TEMPLATES}/fetch_parts.html", context)
 
-    def _buttons(self, request: HttpRequest, fetch: Fetch, *, has_engine: bool) -> str:
+    def _buttons(self, request: HttpRequest, fetch: Fetch, *, is_queueing: bool) -> str:
         if not self._may_fetch(request, fetch):
             return ""
-        is_continuable = continuable(has_engine=has_engine).filter(pk=fetch.pk).exists()
+        is_continuable = continuable(is_queueing=is_queueing).filter(pk=fetch.pk).exists()
         context = {
             "form_id": f"{self.opts.model_name}_form",
             "continue_url": self._url("continue", fetch.pk) if is_continuable else "",
@@ -453,16 +452,6 @@ def _failures(fetch: Any) -> Iterator[dict[str, Any]]:
         group = fetch.named_groups.get(pk)
         url = fetch.group_url(pk) if group else ""
         yield {"id": pk, "group": group or "", "url": url, "reason": reason}
-
-
-def _reasons(fetch: Fetch) -> dict[int, str]:
-    """Return the reasons of failures by group id. Skips malformed entries that a host wrote."""
-    failures = fetch.failures if isinstance(fetch.failures, list) else []
-    return {
-        failure["id"]: str(failure.get("reason", ""))
-        for failure in failures
-        if isinstance(failure, dict) and type(failure.get("id")) is int
-    }
 
 
 def _describe_duration(duration: timedelta) -> str:

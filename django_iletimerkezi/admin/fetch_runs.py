@@ -50,6 +50,9 @@ seconds, and the pause needs some of them to store the answers."""
 MAX_IDS = 20
 """Most ids in a message: two lines of text."""
 
+MAX_MESSAGES = 10
+"""Most messages of one level: more would fill the screen."""
+
 LinkTo = Callable[[Sequence[Fetch]], str]
 """Returns the URL of a page about some fetches, or an empty text."""
 
@@ -100,7 +103,7 @@ def continue_or_queue(request: HttpRequest, fetch: Fetch) -> None:
     """Continue a fetch, or queue it again if there is a task queue, and add a message."""
     try:
         engine = find_engine()
-        if not continuable(has_engine=engine is not None).filter(pk=fetch.pk).exists():
+        if not continuable(is_queueing=engine is not None).filter(pk=fetch.pk).exists():
             messages.warning(request, _("The fetch is finished, or another process works on it."))
         elif engine:
             resume_fetches()
@@ -264,10 +267,10 @@ def _without_hidden_name(result: GroupResult, groups: QuerySet[Group]) -> GroupR
     return result if groups.contains(group) else replace(result, group=Group(pk=group.pk))
 
 
-def _add_messages(request: HttpRequest, level: int, texts: Collection[str], most: int = 10) -> None:
-    """Add the first ``most`` messages and the number of the others. Ten messages fill a screen."""
-    for text in list(texts)[:most]:
+def _add_messages(request: HttpRequest, level: int, texts: Collection[str]) -> None:
+    """Add the first messages, and the number of the others."""
+    for text in list(texts)[:MAX_MESSAGES]:
         messages.add_message(request, level, text)
-    if (left := len(texts) - most) > 0:
+    if (left := len(texts) - MAX_MESSAGES) > 0:
         text = ngettext("… and %s more like this.", "… and %s more like these.", left) % left
         messages.add_message(request, level, text)

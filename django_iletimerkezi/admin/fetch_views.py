@@ -1,7 +1,7 @@
 """The pages and actions that fetch groups, or queue fetches if there is a task queue.
 
-Imports ``fetch_forms`` and ``fetch_runs`` only when needed, because Django imports this module at
-the start of every manage.py command.
+Imports ``fetch_runs`` only when needed, because Django imports this module at the start of every
+manage.py command.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from ..ids import parse_id
 from ..models import Fetch, Group
 from . import tree
 from .access import find_fetch_admin
+from .fetch_forms import IN_BACKGROUND, FetchForm, PhoneBookForm
 from .pages import TEMPLATES, ReadOnlyAdmin, outside_transactions, page_url
 
 if TYPE_CHECKING:
@@ -57,8 +58,6 @@ class FetchingAdmin(ReadOnlyAdmin):
             return self._repeat_action(request)
         if "phone_book" in request.GET or "phone_book" in request.POST:
             return self._phone_book_view(request)
-        from .fetch_forms import IN_BACKGROUND, FetchForm  # noqa: PLC0415 - see the module's docstring
-
         form = FetchForm(request.POST or None, initial={"group_id": request.GET.get("group_id")})
         if form.is_valid():
             group_id, recursive = form.cleaned_data["group_id"], form.cleaned_data["recursive"]
@@ -78,8 +77,7 @@ class FetchingAdmin(ReadOnlyAdmin):
         return self._fetch_page(request, _("Fetch a contact group"), form)
 
     def _phone_book_view(self, request: HttpRequest) -> HttpResponse:
-        from .fetch_forms import IN_BACKGROUND, PhoneBookForm  # noqa: PLC0415 - see the module's docstring
-        from .fetch_runs import fetch_phone_book  # noqa: PLC0415 - as above
+        from .fetch_runs import fetch_phone_book  # noqa: PLC0415 - see the module's docstring
 
         form = PhoneBookForm(request.POST or None)
         if not form.is_valid():

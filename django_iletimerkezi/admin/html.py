@@ -85,10 +85,6 @@ class Table:
     def tree_url(self, group_id: int) -> str:
         return f"{self.groups_url}{self.tree_query}{group_id}"
 
-    def exact(self, moment: datetime) -> str:
-        """Format a date and time to the second in the active language."""
-        return exact(moment, self.format_day)
-
 
 def exact(moment: datetime, format_day: Callable[[date], str] = date_format) -> str:
     """Format a date and time to the second in the active language."""
@@ -166,7 +162,7 @@ def _popup(group: Group, table: Table) -> SafeString:
 
 def _mark(group: Group, table: Table) -> SafeString:
     if group.missing_since:
-        moment = table.exact(group.missing_since)
+        moment = exact(group.missing_since, table.format_day)
         return format_html(_MISSING, id=group.pk, exact=moment, text=_("missing"))
     text = table.marks.get(group.pk)
     return format_html(_CHANGED, id=group.pk, text=text) if text else _NOTHING

@@ -21,13 +21,15 @@ def live(name: str, content: str, tag: str = "span") -> SafeString:
     return format_html(f'<{tag} data-iletimerkezi-live="{{}}">{{}}</{tag}>', name, content)
 
 
-def describe_status(fetch: Fetch, *, has_engine: bool) -> str:
+def describe_status(fetch: Fetch, *, is_queueing: bool) -> str:
     """Describe in one line what an unfinished fetch is doing, and how long it will take."""
     if fetch.is_interrupted:
-        return _("Interrupted: the fetch has stored nothing for three minutes.")
+        return _("Interrupted: the fetch has stored nothing for minutes.")
     if fetch.state == Fetch.State.RUNNING:
         return " ".join(filter(None, [_("Running."), _describe_time_left(fetch)]))
-    return _("Waiting for a worker.") if has_engine else _("Paused. All answers so far are stored.")
+    return (
+        _("Waiting for a worker.") if is_queueing else _("Paused. All answers so far are stored.")
+    )
 
 
 def describe_numbers(fetch: Fetch) -> str:
@@ -63,13 +65,13 @@ def _rate(fetch: Fetch) -> float:
     return fetch.asked / seconds if seconds >= MIN_SECONDS else 0
 
 
-def continuable(*, has_engine: bool) -> FetchQuerySet:
+def continuable(*, is_queueing: bool) -> FetchQuerySet:
     """Return the fetches whose pages have the button *Continue*.
 
     With a task queue, every other fetch is in the queue or with a worker until it is silent.
     Without a task queue, a phone book is continued in one process, so its parts have no button.
     """
-    if has_engine:
+    if is_queueing:
         return Fetch.objects.silent()
     return Fetch.objects.idle().filter(parent=None)
 

@@ -1,6 +1,6 @@
 """The HTTP client for the vendor's API. It retries, pauses and throttles requests.
 
-The client reads no settings. ``services.get_client`` passes them in.
+The client reads no settings. ``conf.get_client`` passes them in.
 """
 
 from __future__ import annotations

@@ -9,7 +9,6 @@ from typing import Any
 
 from django import db
 from django.conf import settings
-from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError, CommandParser
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
@@ -70,31 +69,18 @@ class FetchCommand(TerminalCommand):
         self.bar = ProgressBar()
         self.progress = Progress()
         self.has_warned = False
-        self.errors: list[str] = []
         self.changes: list[ChangeQuerySet] = []
-        try:
-            self.queue() if options["background"] else self.fetch()
-        except ImproperlyConfigured as error:
-            raise CommandError(str(error)) from None
-        except db.Error as error:
-            self.errors.append(messages.describe_refusal(error))
-        except KeyboardInterrupt:
-            self._show_what_is_stored()
-            stopped = "\n".join([*self.errors, self._describe_stop()])
-            raise CommandError(stopped, returncode=130) from None
-        if self.errors:
-            raise CommandError("\n".join(self.errors))
+        self.queue() if options["background"] else self.fetch()
 
-    def _show_what_is_stored(self) -> None:
+    def stop(self) -> str:
+        """Print the stored changes, and add what failed to ``errors``."""
         self.bar.close()
         if self.options["changes"]:
             self.note_changes(self.progress)
             self.export(())
         self.errors += messages.describe_problems(self.progress)
-
-    def _describe_stop(self) -> str:
         if self.options["background"] or self.progress.unstored:
-            return _("Stopped.")
+            return super().stop()
         return _(
             "Stopped. All answers received so far are stored. The next fetch requests all groups "
             "again."

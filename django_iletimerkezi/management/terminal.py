@@ -7,6 +7,8 @@ import sys
 from collections.abc import Iterable
 from typing import Any
 
+from django import db
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import (
     BaseCommand,
     CommandError,
@@ -19,6 +21,7 @@ from django.utils.translation import pgettext
 
 from ..display import visible
 from ..ids import MAX_ID, parse_id
+from ..messages import describe_error
 from ..services import Progress
 
 _ASCII_LINES = str.maketrans("│├└─…", "||`-~")
@@ -44,10 +47,25 @@ class TerminalCommand(BaseCommand):
         return super().create_parser(*args, formatter_class=_HelpFormatter, **kwargs)
 
     def execute(self, *args: Any, **options: Any) -> str | None:
-        output = super().execute(*args, **options)
+        """Run the command. Raises CommandError for the collected ``errors`` and the usual ones."""
+        self.errors: list[str] = []
+        output = None
+        try:
+            output = super().execute(*args, **options)
+        except (ImproperlyConfigured, db.Error) as error:
+            self.errors.append(describe_error(error))
+        except KeyboardInterrupt:
+            last_line = self.stop()
+            raise CommandError("\n".join([*self.errors, last_line]), returncode=130) from None
+        if self.errors:
+            raise CommandError("\n".join(self.errors))
         if self._flaw:
             raise CommandError(_("The output could not be written: %s.") % self._flaw)
         return output
+
+    def stop(self) -> str:
+        """Clean up after Ctrl-C. Returns the last line of the error message."""
+        return _("Stopped.")
 
     def write(self, line: str, stream: OutputWrapper | None = None) -> None:
         """Write a line to ``stdout`` or another stream. After a failure, drops further output."""

@@ -59,8 +59,7 @@ class Crawl:
         self._probe = probe
         self._tick = tick
         self._workers = Workers(ask, workers)
-        # Fewer failures in a row can be chance, but each further failure may cost a whole timeout.
-        self._breaker = Breaker(3 * workers)
+        self._breaker = Breaker(workers)
         self._in_flight: set[int] = set()
         self._throttled: set[int] = set()
         self._has_answers = has_answers
@@ -290,8 +289,9 @@ class Workers(Generic[T]):
 class Breaker:
     """Circuit breaker: decides when the vendor has failed for too long."""
 
-    def __init__(self, max_failures: int) -> None:
-        self._max_failures = max_failures
+    def __init__(self, workers: int) -> None:
+        # Fewer failures in a row can be chance, but each further failure may cost a whole timeout.
+        self._max_failures = 3 * workers
         self._failures = 0
         self._answered_at = monotonic()
 

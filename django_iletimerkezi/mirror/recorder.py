@@ -302,7 +302,7 @@ class Recorder:
 
 
 def _recorded_failures(fetch: Fetch) -> dict[int, IletimerkeziError | db.Error]:
-    return {each["id"]: IletimerkeziError(each["reason"]) for each in fetch.failures}
+    return {pk: IletimerkeziError(reason) for pk, reason in fetch.reasons.items()}
 
 
 def _absence(group_id: int, error: IletimerkeziError) -> Absence:

@@ -155,12 +155,13 @@ def run_phone_book_in_parts(fetch: Fetch, client: IletimerkeziClient, recorder: 
     Raises FetchPaused while parts are unfinished.
     """
     stored = Fetch.objects.using(fetch._state.db).filter(parent=fetch).order_by("pk")
-    if not stored.exists():
+    parts = list(stored)
+    if not parts:
         listing = _ask_listing(client, recorder)
         recorder.flush()
         main_groups = _uppermost(listing) if fetch.depth != 0 else ()
         recorder.add_parts([_part(fetch, group.id) for group in main_groups])
-    parts = list(stored)
+        parts = list(stored.all())
     for part in parts:
         recorder.count_part(part)
     if not all(part.is_finished for part in parts):

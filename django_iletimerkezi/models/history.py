@@ -24,6 +24,10 @@ class FetchQuerySet(models.QuerySet["Fetch"]):
     def finished(self) -> Self:
         return self.exclude(finished_at=None)
 
+    def alive(self) -> Self:
+        """Return the queued and running fetches with a sign of life within ``SILENCE``."""
+        return self.unfinished().filter(alive_at__gte=_start_of_silence())
+
     def interrupted(self) -> Self:
         """Return the running fetches without a sign of life for ``SILENCE``, as after a kill -9."""
         return self.silent().filter(state=Fetch.State.RUNNING)
@@ -48,7 +52,11 @@ class FetchQuerySet(models.QuerySet["Fetch"]):
 
 
 def _is_silent() -> models.Q:
-    return models.Q(alive_at__lt=timezone.now() - Fetch.SILENCE)
+    return models.Q(alive_at__lt=_start_of_silence())
+
+
+def _start_of_silence() -> datetime:
+    return timezone.now() - Fetch.SILENCE
 
 
 class Fetch(models.Model):
@@ -169,7 +177,17 @@ class Fetch(models.Model):
     def is_interrupted(self) -> bool:
         """Has the fetch probably stopped without recording its end, as after a kill -9?"""
         is_running = self.state == self.State.RUNNING
-        return is_running and bool(self.alive_at and self.alive_at < timezone.now() - self.SILENCE)
+        return is_running and bool(self.alive_at and self.alive_at < _start_of_silence())
+
+    @property
+    def reasons(self) -> dict[int, str]:
+        """The reasons in ``failures``, by group id. Skips entries that no fetch has written."""
+        failures = self.failures if isinstance(self.failures, list) else []
+        return {
+            failure["id"]: str(failure.get("reason", ""))
+            for failure in failures
+            if isinstance(failure, dict) and type(failure.get("id")) is int
+        }
 
 
 class ChangeQuerySet(models.QuerySet["Change"]):

@@ -40,13 +40,10 @@ class Command(TerminalCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         [group_id] = parse_ids([options["id"]]) if options["id"] is not None else [None]
         failed = 0
-        try:
-            for finding in repair() if options["repair"] else examine(group_id):
-                failed += finding.verdict == "failed"
-                if finding.verdict == "failed" or options["verbosity"] > 0:
-                    self._print(finding)
-        except KeyboardInterrupt:
-            raise CommandError(_("Stopped."), returncode=130) from None
+        for finding in repair() if options["repair"] else examine(group_id):
+            failed += finding.verdict == "failed"
+            if finding.verdict == "failed" or options["verbosity"] > 0:
+                self._print(finding)
         if failed:
             raise CommandError(ngettext("%s check failed.", "%s checks failed.", failed) % failed)
 

@@ -5,15 +5,12 @@ from argparse import ArgumentTypeError
 from datetime import timedelta
 from typing import Any
 
-from django import db
-from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandError, CommandParser
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from ...conf import conf
 from ...display import visible
-from ...messages import describe_refusal
 from ...services import Pruned, prune_fetches
 from ..terminal import TerminalCommand
 
@@ -45,19 +42,12 @@ class Command(TerminalCommand):
         keep_last = options["keep_last"]
         if keep_last < 0:
             raise CommandError(_("Invalid number %s: must be 0 or more.") % keep_last)
-        try:
-            days = options["older_than"]
-            days = conf.keep_fetches_days if days is None else days
-            text = _("Nothing to delete: ILETIMERKEZI_KEEP_FETCHES_DAYS is None. Use --older-than.")
-            if days is not None:
-                pruned = prune_fetches(older_than=timedelta(days=days), keep_last=keep_last)
-                text = _describe(pruned)
-        except ImproperlyConfigured as error:
-            raise CommandError(str(error)) from None
-        except db.Error as error:
-            raise CommandError(describe_refusal(error)) from None
-        except KeyboardInterrupt:
-            raise CommandError(_("Stopped."), returncode=130) from None
+        days = options["older_than"]
+        days = conf.keep_fetches_days if days is None else days
+        text = _("Nothing to delete: ILETIMERKEZI_KEEP_FETCHES_DAYS is None. Use --older-than.")
+        if days is not None:
+            pruned = prune_fetches(older_than=timedelta(days=days), keep_last=keep_last)
+            text = _describe(pruned)
         if options["verbosity"]:
             self.write(text)
 

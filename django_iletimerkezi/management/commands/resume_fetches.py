@@ -4,14 +4,14 @@ from typing import Any
 
 from django import db
 from django.core.exceptions import ImproperlyConfigured
-from django.core.management.base import CommandError, CommandParser
+from django.core.management.base import CommandParser
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from ...background import end_if_old
 from ...engine import find_engine
 from ...exceptions import FetchTakenOver, IletimerkeziError
-from ...messages import describe_fetch, describe_refusal
+from ...messages import describe_fetch
 from ...models import Fetch, Group
 from ...services import continue_fetch, resume_fetches
 from ..terminal import TerminalCommand
@@ -26,23 +26,12 @@ class Command(TerminalCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         self.is_quiet = options["verbosity"] == 0
-        self.errors: list[str] = []
-        try:
-            if find_engine():
-                number = resume_fetches()
-                text = ngettext("Queued %s fetch again.", "Queued %s fetches again.", number)
-                self._note(text % number)
-            else:
-                self._continue_all()
-        except ImproperlyConfigured as error:
-            raise CommandError(str(error)) from None
-        except db.Error as error:
-            self.errors.append(describe_refusal(error))
-        except KeyboardInterrupt:
-            self.errors.append(_("Stopped."))
-            raise CommandError("\n".join(self.errors), returncode=130) from None
-        if self.errors:
-            raise CommandError("\n".join(self.errors))
+        if find_engine():
+            number = resume_fetches()
+            text = ngettext("Queued %s fetch again.", "Queued %s fetches again.", number)
+            self._note(text % number)
+        else:
+            self._continue_all()
 
     def _continue_all(self) -> None:
         idle = Fetch.objects.using(db.router.db_for_write(Group)).idle()

@@ -75,7 +75,7 @@ def start_fetch(
 def run_fetch(fetch_id: int) -> None:
     """Work on a queued fetch for ``ILETIMERKEZI_TASK_SECONDS``, then queue it again.
 
-    This is what a background task calls. Does nothing if the fetch is finished, or if another
+    Background tasks call this function. Does nothing if the fetch is finished, or if another
     process works on it. Errors of the vendor and of the settings end the fetch, and are recorded.
     Raises ``django.db.Error``.
     """
@@ -96,7 +96,7 @@ def _run_slice(fetch: Fetch, is_stopped: Callable[[], bool]) -> None:
         _push_next(fetch, pause)
     except (IletimerkeziError, ImproperlyConfigured) as error:
         logger.warning("Fetch %s failed: %s", fetch.pk, error)
-        # Invalid settings raise before the fetch is claimed, so nobody has recorded the error yet.
+        # Some settings are read before the fetch is claimed, so their errors are not recorded yet.
         _end(Fetch.objects.idle(), fetch, Fetch.State.FAILED, error)
         if getattr(error, "is_fatal", False) and (parent := _parent(fetch)):
             _end(Fetch.objects.unfinished(), parent, Fetch.State.FAILED, error)
@@ -119,9 +119,9 @@ def continue_fetch(
 
 
 def resume_fetches() -> int:
-    """Queue the fetches again that gave no sign of life for ``Fetch.SILENCE``.
+    """Requeue the fetches that gave no sign of life for ``Fetch.SILENCE``.
 
-    Returns how many. Fetches that were silent for longer than ``Fetch.MAX_INTERRUPTION`` end as
+    Returns their number. Fetches that were silent for longer than ``Fetch.MAX_INTERRUPTION`` end as
     failed instead. Raises ImproperlyConfigured if there is no task queue, and ``django.db.Error``.
     """
     _require_engine()
@@ -129,7 +129,7 @@ def resume_fetches() -> int:
     for fetch in _fetches().silent().order_by("pk"):
         if end_if_old(fetch):
             continue
-        # Only one of several processes that find the fetch queues it.
+        # If several processes find the fetch, only one of them queues it.
         if persistently(partial(_free, fetch.pk)):
             after_commit(fetch._state.db, partial(_push_or_log, fetch))
             resumed += 1
@@ -137,7 +137,7 @@ def resume_fetches() -> int:
 
 
 def _free(fetch_id: int, using: str) -> int:
-    """Let another process claim a fetch, if it is silent. Returns 1 then, else 0."""
+    """Free a silent fetch, so that another process can claim it. Returns 0 if it is not silent."""
     silent = Fetch.objects.using(using).silent().filter(pk=fetch_id)
     return silent.update(state=Fetch.State.QUEUED, token=None, alive_at=timezone.now())
 
@@ -252,7 +252,7 @@ def _push_parent_if_done(part: Fetch) -> None:
 
 
 def _push_if_done(parent: Fetch) -> None:
-    """Push a parent whose parts have all ended, so that it finishes."""
+    """Push a parent if all its parts have ended, so that it finishes."""
     if not _fetches().filter(parent=parent).unfinished().exists():
         _push_or_log(parent)
 

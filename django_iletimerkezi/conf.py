@@ -85,7 +85,7 @@ class Settings:
 
     @property
     def task_seconds(self) -> int:
-        """Seconds that a background task works on a fetch before it queues itself again."""
+        """Seconds that a background task works on a fetch before it queues the fetch again."""
         return _whole_number("ILETIMERKEZI_TASK_SECONDS", 120, range(1, 86_401))  # A day.
 
     @property

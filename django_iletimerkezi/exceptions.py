@@ -1,4 +1,4 @@
-"""Exceptions for failed requests to the vendor.
+"""Exceptions that requests to the vendor and fetches raise.
 
 Invalid settings raise Django's ``ImproperlyConfigured`` instead. These exceptions contain no
 request, no response and no credentials, and they can be pickled.
@@ -26,14 +26,14 @@ not wait longer for a command."""
 
 
 class IletimerkeziError(Exception):
-    """Base class of all errors in requests to the vendor.
+    """Base class of all exceptions in this module.
 
     ``asked_at`` is when the request was sent (aware, UTC). ``step`` is the step that failed.
     ``is_fatal`` means that a request for any other group would fail too. ``is_throttled`` means
     that the vendor asked us to retry later. If the error ended a recursive fetch, ``failures`` maps
     group ids to the earlier errors of single groups. The error of a group is a ``django.db.Error``
-    if the database cannot store its name. ``fetch`` is the ``Fetch`` that the error
-    ended.
+    if the database cannot store its name. ``fetch`` is the ``Fetch`` that the exception ended or
+    paused.
     """
 
     asked_at: datetime | None = None
@@ -48,7 +48,7 @@ class ApiError(IletimerkeziError):
     """The vendor answered with an error. It has an int ``code`` and the vendor's ``message``.
 
     Branch on ``code``, because the vendor promises stable codes, but not stable messages. Source:
-    the vendor's error-code page. The codes of the subclasses are from its page for get-group.
+    the vendor's error-code page.
     """
 
     advice: str | _StrPromise = gettext_lazy(
@@ -171,14 +171,14 @@ class ServiceUnavailable(IletimerkeziError):
 class UnexpectedResponse(IletimerkeziError):
     """The vendor's answer is invalid.
 
-    The message says what is wrong, and names the invalid field if there is one. Valid answers look
-    as on the vendor's pages for get-group and get-groups. Numbers may be strings, and lists may be
-    objects with indices as keys. The vendor does not document invalid answers.
+    The message says what is wrong, and names the invalid field if there is one. Valid answers
+    follow the vendor's pages for get-group and get-groups, but numbers may be strings, and lists
+    may be objects with indices as keys. The vendor does not document invalid answers.
     """
 
 
 class FetchPaused(IletimerkeziError):
-    """The fetch has stored its answers, and can be continued. Until then, it has ``state``."""
+    """The fetch has stored its answers and can be continued. ``state`` is its state until then."""
 
     is_fatal = True
 

@@ -1,4 +1,4 @@
-"""Public functions that fetch groups from the vendor into the mirror."""
+"""Public functions that fetch groups into the mirror, and manage the records of fetches."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """The result of one of several fetches, or the error that ended the fetch."""
+    """One fetch of ``fetch_each``. ``outcome`` is its result, or the error that ended it."""
 
     group_id: int
     outcome: GroupResult | IletimerkeziError | db.Error
@@ -102,17 +102,18 @@ def fetch_group(
     number of levels to fetch below the group. Answers are stored in batches, after a few seconds at
     the latest. If an exception or Ctrl-C ends the fetch, the pending answers are stored first. A
     ``client`` that is passed in stays open, so that several fetches can share its connections.
-    ``report`` is called after each answer, with the same ``Progress`` object each time. After
-    ``seconds``, the fetch stores its answers and pauses. ``continue_fetch`` continues its record.
-    The record of the fetch gets ``source`` and ``started_by``, the name of a user.
+    ``report`` is called after each answer or failure, with the same ``Progress`` object each time.
+    After ``seconds``, the fetch stores its answers and pauses. Pass its record to
+    ``continue_fetch`` to continue it. The record stores ``source`` and ``started_by``, a user name.
 
     Call this function outside a transaction. Inside a transaction, nothing is stored until the
     transaction ends, and other writers of the mirror wait until then.
 
     Raises ImproperlyConfigured; ValueError for an id outside 1 to 2**63-1, a negative depth, or
-    ``recursive`` with depth 0; ``django.db.Error``; FetchPaused after ``seconds``; and
-    IletimerkeziError if the first group fails or if every group would fail, for example because the
-    credentials are wrong. After ``GroupNotFound``, a mirrored group with this id is marked missing.
+    ``recursive`` with depth 0; ``django.db.Error``; FetchPaused after ``seconds``; FetchTakenOver
+    if the fetch is cancelled; and IletimerkeziError if the first group fails or if every group
+    would fail, for example because the credentials are wrong. After ``GroupNotFound``, a mirrored
+    group with this id is marked missing.
     """
     fetch = group_fetch(group_id, depth, recursive=recursive, source=source, started_by=started_by)
     with nullcontext(client) if client else get_client() as client:
@@ -133,13 +134,14 @@ def fetch_groups(
     Requests the main groups with get-groups, then each main group and everything below it with
     get-group. ``depth`` is the number of levels to request with get-group: with 0, only the main
     groups and their direct subgroups are mirrored. Without a depth, the fetch then requests the
-    mirrored main groups that no answer contained, and groups below missing groups. Groups that the
-    vendor denies become missing. With a depth, this check is skipped, because such a group may be
-    on a level that was not fetched. The other arguments, batches and transactions work as in
-    ``fetch_group``.
+    mirrored groups that no answer contained, if they are at the top or below a missing group.
+    Groups that the vendor denies become missing. With a depth, this check is skipped, because such
+    a group may be on a level that was not fetched. The other arguments, batches and transactions
+    work as in ``fetch_group``.
 
     Raises ImproperlyConfigured; ValueError for a negative depth; ``django.db.Error``; FetchPaused
-    after ``seconds``; and IletimerkeziError if get-groups fails or if every group would fail.
+    after ``seconds``; FetchTakenOver if the fetch is cancelled; and IletimerkeziError if get-groups
+    fails or if every group would fail.
     """
     fetch = phone_book_fetch(depth, source=source, started_by=started_by)
     with nullcontext(client) if client else get_client() as client:
@@ -161,10 +163,10 @@ def fetch_each(
 ) -> Iterator[Fetched]:
     """Fetch several groups one after another, and yield the outcome of each fetch.
 
-    A failed fetch does not stop the others, unless they would fail for the same reason. All fetches
-    together have ``seconds``. Then the current fetch pauses, and its outcome is FetchPaused. The
-    remaining groups are not fetched. Raises ImproperlyConfigured and ValueError like
-    ``fetch_group``.
+    A failed fetch does not stop the others, unless they would fail for the same reason. ``seconds``
+    limits all fetches together. After this time, the current fetch pauses with the outcome
+    FetchPaused, and the remaining groups are not fetched. Raises ImproperlyConfigured and
+    ValueError like ``fetch_group``.
     """
     limit = _limit(seconds)
     with get_client() as client:
@@ -186,7 +188,7 @@ def fetch_each(
 
 
 def prune_fetches(*, older_than: timedelta, keep_last: int = 0) -> Pruned:
-    """Delete the finished fetches that are older than ``older_than``, with their changes.
+    """Delete the fetches that finished more than ``older_than`` ago, with their changes.
 
     Keeps the newest ``keep_last`` fetches and all unfinished fetches. Deletes in small
     transactions, so that running fetches need not wait. Raises ``django.db.Error``.
@@ -205,7 +207,7 @@ def _fetch(fetch: Fetch, client: IletimerkeziClient, recorder: Recorder) -> Grou
 
 
 def _mirrored(root: Answer) -> Group:
-    """Return the mirrored group, or an unsaved group if its row was deleted meanwhile."""
+    """Return the mirrored group. Unsaved if its row was deleted or its name cannot be stored."""
     group = root.group
     groups = Group.objects.using(db.router.db_for_write(Group))
     return groups.filter(pk=group.id).first() or Group(

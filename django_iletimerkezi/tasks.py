@@ -1,7 +1,7 @@
 """The task that a worker of the host runs.
 
-Celery imports the module ``tasks`` of each app, so importing this one must not fail, whatever
-``TASKS`` contains. So the task is made each time that somebody asks the module for ``run_fetch``.
+Celery imports the module ``tasks`` of each app. Importing this module must not fail, whatever
+``TASKS`` contains, so the task is created only when ``run_fetch`` is read from the module.
 """
 
 from __future__ import annotations

@@ -183,7 +183,7 @@ class IletimerkeziClient:
                 outcome = self._exchange(line, method, args, seconds)
             if not isinstance(outcome, BaseException):
                 return asked_at, outcome
-            self._wait(0)  # If the client was closed, that is the reason for the error.
+            self._wait(0)  # Raises RuntimeError if closing the client caused the error.
             if isinstance(outcome, IletimerkeziError):
                 outcome.asked_at = asked_at
             if not isinstance(outcome, ServiceUnavailable):
@@ -213,8 +213,8 @@ class IletimerkeziClient:
     def _pause(self, error: ServiceUnavailable, attempt: int) -> float:
         """Return how many seconds to wait before the next attempt.
 
-        The longest possible pause doubles with each attempt. The pause is random, but lasts at
-        least ``retry_after`` seconds. If the vendor throttles, all threads wait.
+        The pause is random. Its maximum doubles with each attempt, up to 30 seconds. A longer
+        ``retry_after`` replaces the random pause. If the vendor throttles, all threads wait.
         """
         backoff = min(2.0**attempt / 2, 30) * random.uniform(0.5, 1)  # noqa: S311 - not a secret
         pause = max(backoff, error.retry_after or 0)

@@ -173,7 +173,7 @@ def _find(meanings: tuple[_Meaning, ...], causes: list[BaseException]) -> _Meani
 
 
 def _reason(causes: list[BaseException]) -> str:
-    """Return the reason from OpenSSL, the system or requests, by default the innermost type."""
+    """Return the reason from OpenSSL, the system or requests, else the innermost error's type."""
     texts = (
         getattr(cause, name, None)
         for cause in reversed(causes)

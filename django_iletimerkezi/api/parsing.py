@@ -1,7 +1,7 @@
 """Parses the vendor's answers, or raises the errors that they report.
 
-Facts about the vendor are from its pages for get-group and get-groups. The vendor's other methods
-also write numbers as strings and lists as objects, so this module accepts both forms.
+Facts about the vendor are from its pages for get-group and get-groups. Some other methods of the
+vendor write numbers as strings and lists as objects, so this module accepts both forms.
 """
 
 from __future__ import annotations

@@ -235,7 +235,7 @@ class _Session(requests.Session):
         self.mount("http://", adapter)
 
     def get_redirect_target(self, resp: requests.Response) -> None:
-        """Return None, because requests would read the whole body of a redirect."""
+        """Return None. Otherwise requests would read the whole body of a redirect."""
 
 
 def _read(response: requests.Response) -> bytes:

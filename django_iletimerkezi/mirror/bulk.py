@@ -35,8 +35,8 @@ class _Dialect:
     new: str
     """Expression for the value that the row would have inserted into ``column``."""
     charset: str = ""
-    """Query for the character set of a table, if the character set lacks characters. The only
-    parameter is the table name."""
+    """Query for a table's character set. Returns no row if the character set can store all text.
+    The only parameter is the table name."""
     text: str = ""
     """Suffix for the type of a text column."""
 
@@ -92,7 +92,7 @@ def narrow_charset(connection: BaseDatabaseWrapper, table: str) -> str:
 
 
 def insert(using: str, rows: Sequence[models.Model]) -> None:
-    """Insert rows of one model, which get their ids from the database. Does not set the ids."""
+    """Insert rows of one model. The database assigns the ids. Does not set them on the rows."""
     _write(using, rows, [field for field in _fields(rows) if not field.primary_key], update=())
 
 

@@ -20,11 +20,11 @@ from ..threads import start_thread
 T = TypeVar("T")
 
 TICK = 1
-"""Seconds between two ticks while no answer arrives: short for somebody who waits for a stop."""
+"""Seconds between ticks while no answer arrives: short, because users wait for a fetch to stop."""
 
 MAX_WAITING = 10_000
 """Most groups in unhandled answers: a few megabytes, and enough to keep all connections busy while
-the caller stores a batch. An unavailable service counts as this many groups, so that the workers
+the caller stores a batch. A ``ServiceUnavailable`` counts as this many groups, so that the workers
 do not run ahead of the breaker."""
 
 

@@ -57,7 +57,7 @@ class Tally:
         return Tally(self._created, self._changed, self.missing)
 
     def add(self, changes: Iterable[tuple[int, str]]) -> None:
-        """Add the group ids and the kinds of some changes, oldest first."""
+        """Add changes as pairs of a group id and a kind, oldest first."""
         for group_id, kind in changes:
             if kind == Change.Kind.CREATED:
                 self._created.add(group_id)
@@ -178,7 +178,7 @@ class Journal:
         self._recount()
         now = timezone.now()
         returned = {each.group_id for each in differences if each.kind == Change.Kind.RETURNED}
-        if not self.fetch.parent_id:  # Another part may have recorded the absence.
+        if not self.fetch.parent_id:  # For a part, another part may have recorded the absence.
             returned &= self.tally.missing
         dropped = self._drop_absences(using, returned)
         kept = [
@@ -244,7 +244,7 @@ class Journal:
         error: BaseException | None,
         failures: Mapping[int, Exception] | None = None,
     ) -> None:
-        """Record the end of the fetch and its parts. Sends the signals, unless it is a part.
+        """Record the end of the fetch and its parts. Sends the signals, unless the fetch is a part.
 
         Without ``failures``, the row keeps the failures that it has.
         """

@@ -61,7 +61,7 @@ def delete(fetches: FetchQuerySet) -> Pruned:
 
 
 def _with_parts(using: str, fetch_ids: Iterable[int]) -> list[int]:
-    """Return the ids of some fetches and their parts: the parts first, oldest fetch first."""
+    """Return the ids of fetches and their parts. Parts come before their parent."""
     ids: list[int] = []
     for few in chunked(sorted(fetch_ids)):
         parts = Fetch.objects.using(using).filter(parent__in=few).order_by("pk")

@@ -44,8 +44,8 @@ class Progress:
 
     ``fetch`` is the record of the fetch, None before the fetch starts. ``unstored`` counts the
     answers that are not stored yet. ``failures`` maps the ids of failed groups to their errors.
-    ``maybe_other_account`` is True if the mirror contained listed groups, but none of the groups
-    that get-groups returned. Then the key may belong to another account.
+    ``maybe_other_account`` is True if the mirror contained listed groups, but none of the main
+    groups that get-groups returned. Then the key may belong to another account.
     """
 
     fetch: Fetch | None = None
@@ -164,7 +164,7 @@ class Recorder:
 
     def _note_progress(self) -> None:
         fetch, progress = self._journal.fetch, self.progress
-        # After a pause, this process first counts the groups that earlier processes requested.
+        # After a pause, ``done`` starts at 0 until the groups of earlier processes are counted.
         fetch.asked = max(fetch.asked, progress.done)
         fetch.known = max(progress.known, fetch.asked)
         fetch.failed = len(progress.failures) + self._unrecorded
@@ -254,7 +254,7 @@ class Recorder:
             self._report(self.progress)
 
     def tick(self) -> None:
-        """Store what is due, and show that the fetch is alive. Raises FetchPaused at its limit."""
+        """Store a due batch, or show that the fetch is alive. Raises like ``Limit.check``."""
         self._limit.check()
         age = monotonic() - self._stored_at
         if self._pending_groups >= BATCH_GROUPS or age >= BATCH_SECONDS:

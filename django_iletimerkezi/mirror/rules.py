@@ -1,7 +1,7 @@
 """Rules for updating the mirror from answers. Pure functions: no queries, clock or settings.
 
-The row of a group holds facts. Each fact has the time of the newest answer that stated the fact. An
-older answer never replaces a fact:
+The row of a group holds facts. Each fact has the time of the newest answer that stated the fact.
+An older answer never replaces a newer fact. The facts are:
 
 - ``name`` and ``count``, as of ``seen_at``;
 - ``named_parent_id``, the group that listed this group last, or None if get-groups listed this

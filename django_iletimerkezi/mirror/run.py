@@ -75,7 +75,7 @@ class PhoneBookResult(FetchResult):
 
 
 class Earlier(NamedTuple):
-    """What earlier processes have stored for a fetch.
+    """The groups that earlier processes have stored for a fetch.
 
     ``subgroups`` has the subgroups of each requested group, by id. ``mentioned`` has the ids of all
     groups in the answers.
@@ -150,9 +150,9 @@ def run_phone_book(fetch: Fetch, client: IletimerkeziClient, recorder: Recorder)
 
 
 def run_phone_book_in_parts(fetch: Fetch, client: IletimerkeziClient, recorder: Recorder) -> None:
-    """Add a part for each main group. After the last part, request what no part has mentioned.
+    """Add a part for each main group. After the last part, request the unmentioned groups.
 
-    Raises FetchPaused while parts are unfinished.
+    Raises FetchPaused while parts are unfinished, and IletimerkeziError if all parts failed.
     """
     stored = Fetch.objects.using(fetch._state.db).filter(parent=fetch).order_by("pk")
     parts = list(stored)
@@ -173,7 +173,7 @@ def run_phone_book_in_parts(fetch: Fetch, client: IletimerkeziClient, recorder: 
 
 
 def _uppermost(listing: Listing) -> list[GroupData]:
-    """Return the main groups, and a group of each loop of groups that list each other."""
+    """Return groups that reach all listed groups: the main groups, and a group of each loop."""
     found: list[GroupData] = []
     reached: set[int] = set()
     for group in (*listing.main_groups, *listing.groups):
@@ -198,9 +198,9 @@ def _part(parent: Fetch, group_id: int) -> Fetch:
 
 
 def _resume(fetch: Fetch, recorder: Recorder) -> Earlier:
-    """Read what earlier processes have stored since this fetch started."""
+    """Read the groups and failures that earlier processes have stored for this fetch."""
     earlier = Earlier({}, set())
-    # The first process starts the fetch, which sets both times to the same value.
+    # In the first process both times are equal, because the start of the fetch sets both.
     if fetch.started_at and fetch.started_at != fetch.alive_at:
         earlier = _stored_since(fetch.started_at, fetch._state.db)
     failed = recorder.resume(earlier.mentioned)
@@ -211,7 +211,7 @@ def _resume(fetch: Fetch, recorder: Recorder) -> Earlier:
 def _stored_since(moment: datetime, using: str | None) -> Earlier:
     """Read the groups that were answered, denied or mentioned since a time."""
     is_seen, is_denied = Q(seen_at__gte=moment), Q(denied_at__gte=moment)
-    # The database compares the times, because reading them would take most of the time.
+    # Compare the times in the database, because reading them into Python is slow.
     rows = (
         Group.objects.using(using)
         .filter(is_seen | is_denied)
@@ -259,7 +259,7 @@ def _ask_listing(client: IletimerkeziClient, recorder: Recorder) -> Listing:
 
 
 def _ask_for_unlisted(fetch: Fetch, client: IletimerkeziClient, recorder: Recorder) -> None:
-    """Request the groups that no answer mentioned, and everything below them.
+    """Request the unmentioned groups without a listed parent, and everything below them.
 
     If the vendor has removed such a group, its mirrored subgroups are requested next. With a depth,
     no group is requested, because an unmentioned group may be on a level that was not fetched.
@@ -330,7 +330,7 @@ def _crawl(
 
 @contextmanager
 def _rescuing(crawl: Crawl, recorder: Recorder) -> Iterator[None]:
-    """If an error ends the block, store the answers that have arrived, and note the failures."""
+    """If an error ends the block, store the arrived answers, and add the failures to the error."""
     try:
         yield
     except (db.Error, FetchTakenOver):

@@ -31,8 +31,9 @@ CLOCK_SKEW = timedelta(minutes=5)
 """Accepted difference between machine clocks, as for Kerberos and many signed requests."""
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
-# Climbs to the named parent, or to the stored parent if the vendor named no parent. Where the two
-# differ, the stored parent is NULL, because the named parent was deleted or the link was cut.
+# Climbs to the named parent, or to the stored parent if the vendor named no parent. Unless a host
+# moved the group, they differ only if the named parent was deleted or the link was cut. Then the
+# stored parent is NULL.
 # Without the hint, MySQL refuses to climb more than 1,000 levels. UNION makes loops terminate.
 _WITH_ANCESTORS = """
     WITH RECURSIVE loaded (id, parent_id) AS (
@@ -89,7 +90,7 @@ def _store(
         if not is_unstorable(error):
             raise
         for row in changed:
-            row.parent_id = None  # _find_unstorable may write a row without its parent.
+            row.parent_id = None  # _find_unstorable tests rows without their parents.
         found = dict(_find_unstorable(using, changed, journal))
         if found.keys() <= unstorable.keys():
             raise

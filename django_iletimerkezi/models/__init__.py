@@ -1,4 +1,4 @@
-"""The tables of the mirror: the groups, and what each fetch changed."""
+"""The models: the mirrored groups, the fetches, and the changes that each fetch made."""
 
 from .group import CHUNK, Group, GroupQuerySet, MirrorLock, Totals, chunked, climb, own_sums
 from .history import Change, ChangeQuerySet, Fetch, FetchQuerySet

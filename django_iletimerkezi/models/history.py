@@ -199,7 +199,7 @@ class ChangeQuerySet(models.QuerySet["Change"]):
     def since(self, moment: datetime) -> Self:
         """Return the changes that were stored at this time or later.
 
-        Reads the ids of the fetches since then at once, when it is called.
+        Queries the fetch ids immediately, not when the queryset is evaluated.
         """
         # ``at`` has no index, so limit the search to the changes of a few fetches. In a subquery,
         # PostgreSQL underestimates how many rows a join of the two tables finds, and then compares

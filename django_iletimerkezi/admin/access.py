@@ -1,4 +1,4 @@
-"""Which recorded fetches and changes a user may see on an admin site."""
+"""Decides which groups, fetches and changes a user may see on an admin site."""
 
 from __future__ import annotations
 

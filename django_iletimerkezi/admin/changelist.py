@@ -43,7 +43,7 @@ class Summary(NamedTuple):
 
 
 def summarize(groups: GroupQuerySet, number: int) -> Summary:
-    """Summarize all groups. Reads only an index and the top-level groups, unless some are hidden.
+    """Summarize all groups. Reads only an index and the top level, unless a host hides groups.
 
     ``number`` is the number of groups, which the list has already counted.
     """

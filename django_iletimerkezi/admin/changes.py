@@ -114,7 +114,8 @@ def changes_of_fetch(
 ) -> tuple[list[Link], list[Change], list[Link]]:
     """Return links to the kinds of changes, the changes of one page, and links to the pages.
 
-    ``given`` is the query string. Invalid values lead to the first page of all changes.
+    ``given`` is the query string. An invalid kind selects all kinds, an invalid page number the
+    first page.
     """
     changes = changes.order_by("kind", "pk")  # The order of the index.
     counts = dict(changes.order_by().values_list("kind").annotate(Count("pk")))
@@ -159,7 +160,7 @@ def _page_number(paginator: Paginator[Any], text: str) -> int:
 
 
 def changes_of_group(changes: ChangeQuerySet, given: str) -> tuple[list[Change], list[Link]]:
-    """Return some changes of a group, newest first, and links to newer and older changes.
+    """Return one page of a group's changes, newest first, and links to newer and older changes.
 
     ``given`` is the page number from the query string.
     """

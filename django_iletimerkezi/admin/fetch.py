@@ -75,9 +75,10 @@ def _read_names(ids: Set[int | None], groups: GroupQuerySet) -> dict[int, Group]
 class FetchAdmin(ReadOnlyAdmin):
     """Lets users browse, continue, cancel and delete fetches, and fetch the failed groups again.
 
-    ``what`` reads ``named_groups``, which ``FetchList`` and ``get_object`` set on a fetch. Only
-    ``get_object`` sets ``group_url``, so ``target`` works only on the page of a fetch. It also sets
-    ``is_on_page``, for which ``_element`` marks the texts that fetch.js replaces.
+    ``what`` reads ``named_groups``, which ``FetchList``, ``get_object`` and ``_parts`` set on a
+    fetch. Only ``get_object`` sets ``group_url``, so ``target`` works only on the page of a fetch.
+    ``get_object`` also sets ``is_on_page``, so that ``_element`` marks the texts that fetch.js
+    replaces.
     """
 
     list_display: Options = ("what", "badge", "who", "started", "duration", "outcome")
@@ -267,7 +268,7 @@ class FetchAdmin(ReadOnlyAdmin):
     # The progress of an unfinished fetch
 
     def progress_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Return what fetch.js shows on the page of a fetch."""
+        """Return the numbers and elements that fetch.js shows on the page of a fetch."""
         fetch = self._requested(request, object_id)
         return JsonResponse(
             {
@@ -296,7 +297,7 @@ class FetchAdmin(ReadOnlyAdmin):
         return found
 
     def _parts(self, request: HttpRequest, fetch: Fetch) -> str:
-        """Return a table of the running and failed parts, empty if there are none."""
+        """Return a table of the first noteworthy parts, empty if there are none."""
         found = noteworthy_parts(fetch)
         parts: list[Any] = list(found[: tree.PAGE])
         if not parts:

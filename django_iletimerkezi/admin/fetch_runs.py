@@ -1,4 +1,4 @@
-"""Fetches or queues fetches for the pages of the admin, and adds messages about the outcome."""
+"""Runs or queues fetches for the admin pages, and adds messages about the outcome."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def queue(
     *,
     recursive: bool = False,
 ) -> Run:
-    """Queue a fetch of each group, None for the phone book, and add messages about the outcome."""
+    """Queue a fetch per id, None for the phone book, and add messages about the outcome."""
     fetches: list[Fetch] = []
     errors: list[str] = []
     rest = deque(group_ids)

@@ -137,7 +137,7 @@ class GroupAdmin(FetchingAdmin):
     def get_paginator(
         self, request: HttpRequest, queryset: QuerySet[Group], *args: Any, **kwargs: Any
     ) -> Paginator[Group]:
-        """Show paths where another admin lists this one in ``autocomplete_fields``."""
+        """Show paths in the ``autocomplete_fields`` of other admins."""
         match = request.resolver_match
         if match is None or match.url_name != "autocomplete":
             return super().get_paginator(request, queryset, *args, **kwargs)
@@ -209,7 +209,7 @@ class GroupAdmin(FetchingAdmin):
         return {"running": running, "running_url": url}
 
     def _summary(self, request: HttpRequest, summary: Summary) -> Iterator[tuple[str, str]]:
-        """Yield pairs of a text above the list and the query string of its filter, if any."""
+        """Yield each text above the list, with the query string of its filter, if any."""
         filters = self.get_list_filter(request)
         number = summary.groups
         yield ngettext("%s group", "%s groups", number) % format_number(number), ""

@@ -232,7 +232,7 @@ def _more(more: More, table: Table) -> SafeString:
 
 
 def time_tag(moment: datetime, format_day: Callable[[date], str] = date_format) -> SafeString:
-    """Show how long ago a moment was. Its exact time appears when the mouse is over it."""
+    """Show how long ago a moment was. A tooltip shows the exact time."""
     precise = exact(moment, format_day)
     return format_html(_TIME, iso=moment.isoformat(), exact=precise, text=ago(moment))
 

@@ -1,4 +1,4 @@
-"""Which lookups a query string may use, and with which values."""
+"""Decides which lookups and values a query string may use."""
 
 from __future__ import annotations
 

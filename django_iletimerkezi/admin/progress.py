@@ -1,4 +1,4 @@
-"""What the page of a fetch shows while the fetch is not finished."""
+"""Texts and elements on the page of an unfinished fetch."""
 
 from __future__ import annotations
 
@@ -68,8 +68,8 @@ def _rate(fetch: Fetch) -> float:
 def continuable(*, is_queueing: bool) -> FetchQuerySet:
     """Return the fetches whose pages have the button *Continue*.
 
-    With a task queue, every other fetch is in the queue or with a worker until it is silent.
-    Without a task queue, a phone book is continued in one process, so its parts have no button.
+    With a task queue, only silent fetches: the others are queued, or a worker runs them. Without a
+    task queue, a phone book is continued in one process, so its parts have no button.
     """
     if is_queueing:
         return Fetch.objects.silent()
@@ -77,7 +77,7 @@ def continuable(*, is_queueing: bool) -> FetchQuerySet:
 
 
 def noteworthy_parts(fetch: Fetch) -> QuerySet[Fetch]:
-    """Return the parts of a fetch that are running or failed, running parts first."""
+    """Return the running, failed, partial and cancelled parts of a fetch, running parts first."""
     running = Fetch.State.RUNNING
     states = running, Fetch.State.FAILED, Fetch.State.PARTIAL, Fetch.State.CANCELLED
     parts = Fetch.objects.using(fetch._state.db).filter(parent=fetch, state__in=states)

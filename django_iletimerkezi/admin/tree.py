@@ -167,7 +167,7 @@ def with_paths(
 def uppermost(groups: GroupQuerySet, ids: Collection[int]) -> list[int]:
     """Remove the ids of groups that are listed below other given groups. Uses one query.
 
-    Fetching the remaining ids recursively covers all given groups.
+    Fetching the remaining ids recursively covers all given groups that have a row.
     """
     found = groups.only("parent", "missing_since").with_ancestors(ids)
     rows = {row.pk: row for row in found}

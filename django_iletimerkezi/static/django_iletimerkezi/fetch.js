@@ -27,7 +27,7 @@
         if (!response.ok) {
             throw new Error(response.statusText);
         }
-        const answer = await response.json(); // Throws if it is another page, such as the login page.
+        const answer = await response.json(); // Throws for another page, such as the login page.
         if (answer.finished && !isSent) {
             location.reload();
             return;

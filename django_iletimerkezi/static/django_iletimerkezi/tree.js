@@ -48,7 +48,7 @@
     function insert(loaded) {
         for (const given of loaded) {
             const { id, parent: parentId } = given.dataset;
-            // Skip what is already on the page, such as a group that is part of a loop.
+            // Skip rows that are already on the page, such as a group that is part of a loop.
             if (id ? rowOf(id) : moreOf(parentId)) {
                 continue;
             }

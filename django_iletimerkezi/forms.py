@@ -29,7 +29,7 @@ else:
     ModelChoiceField = forms.ModelChoiceField
 
 HITS = 50
-"""Most groups found that the select shows. Users refine a search rather than read more."""
+"""Most search results in the select. Users refine a search rather than read more."""
 
 MAX_TEXT = 100
 """Most characters of a search. Users type less, and each word makes the query slower."""
@@ -48,7 +48,7 @@ class GroupSelect(forms.Select):
     choices: Any
 
     def use_required_attribute(self, initial: Any) -> bool:
-        # Django would read the first group.
+        # Django's own method would query the first group.
         return self.choices.field.empty_label is not None
 
     def value_from_datadict(self, data: Mapping[str, Any], files: Any, name: str) -> Any:
@@ -91,7 +91,7 @@ class GroupSelect(forms.Select):
 
 
 def _text(value: Any) -> str:
-    """Return the text of a search. The data of a form may also come from JSON, with any values.
+    """Convert a value to a search text. Form data may come from JSON and contain any type.
 
     Replaces surrogates, which neither the database nor the page can contain.
     """
@@ -105,7 +105,7 @@ def _beside(attrs: dict[str, Any]) -> dict[str, Any]:
 
 
 class PathIterator(ModelChoiceIterator):  # type: ignore[type-arg]  # not generic at run time
-    """The choices of Django's widgets. Reads the paths of many groups with two queries."""
+    """The choices for Django's own widgets. Uses two queries for the paths of each chunk."""
 
     field: GroupChoiceField
 

@@ -25,5 +25,5 @@ def parse_number(text: str) -> int | None:
 
 
 def parse_digits(digits: str) -> int:
-    """Parse at most 40 digits. Longer numbers are out of range too, and int may reject them."""
+    """Parse only the first 40 digits: enough to be out of range, and few enough for ``int``."""
     return int(digits[:40])

@@ -35,7 +35,7 @@ _UNSTORABLE = re.compile(r"Incorrect string value|has no equivalent in encoding"
 
 
 TABLES = [model._meta.db_table for model in (Group, Fetch, Change)]
-"""The tables with names and messages."""
+"""The tables that store names or messages."""
 
 
 def describe_results(results: Sequence[FetchResult]) -> str:
@@ -72,7 +72,7 @@ def describe_fetch(fetch: Fetch) -> str:
 
 
 def describe_change(change: Change, groups: Mapping[int, Group]) -> str:
-    """Describe a change in one line. ``groups`` has the groups of ``mentioned_groups``."""
+    """Describe a change in one line. ``groups`` is the result of ``mentioned_groups``."""
     kind, before, after = change.get_kind_display(), change.before or "", change.after or ""
     group = f"{groups.get(change.group_id, '')} (id {change.group_id})".lstrip()
     match change.kind:
@@ -125,7 +125,7 @@ def describe_recorded_warnings(fetch: Fetch) -> list[str]:
 
 
 def describe_warnings(result: FetchResult | Fetch) -> list[str]:
-    """Return one line for each wrong id and clock during a fetch."""
+    """Return one line for each alias, and one line if the clock was wrong."""
     aliases = [describe_alias(*ids) for ids in result.aliases.items()]
     return [*aliases, *filter(None, [describe_clock(result.clock_ahead)])]
 

@@ -1,7 +1,7 @@
 """A pytest plugin with a fixture for the tests of host projects.
 
-pytest imports this module in each project of an environment that has the package. So it imports
-Django and the rest of the package only when a test uses the fixture.
+pytest imports this module for every project in an environment with this package. So the module
+imports Django and the rest of the package only when a test uses the fixture.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ def iletimerkezi_sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
     plugins = request.config.pluginmanager
     with Sandbox() as sandbox:
         if any(map(plugins.has_plugin, ("django", "pytest_django.plugin"))):
-            # The fixture of pytest-django undoes all changes of a test in order. Changes that we
-            # made beside it could outlive the test.
+            # pytest-django's fixture undoes all changes of a test in order. Changes made without
+            # this fixture could outlive the test.
             settings = request.getfixturevalue("settings")
             for name, value in sandbox.settings.items():
                 setattr(settings, name, value)

@@ -105,9 +105,9 @@ class Sandbox:
     ``tree`` contains the main groups, each with its subgroups inside it. Like the vendor, the
     sandbox returns one group or all main groups, each with its direct subgroups. ``aliases`` maps a
     requested id to the id of the returned group. ``latency`` is the delay before each answer, in
-    seconds. ``headers`` are added to each answer, or replace its headers. Without ``tree`` and
-    ``aliases``, the sandbox serves ``PHONE_BOOK`` and ``DOCUMENTED_SAMPLE``, and returns the sample
-    for id 5 too.
+    seconds. ``headers`` are added to each answer, or replace its headers. Without ``tree``, the
+    sandbox serves ``PHONE_BOOK`` and ``DOCUMENTED_SAMPLE``, and without ``aliases`` it returns the
+    sample for id 5 too.
 
     ``asked`` lists the ids of valid get-group requests, in order. ``listings`` counts valid
     get-groups requests. ``asked``, ``listings`` and ``serve`` raise RuntimeError in a forked

@@ -8,7 +8,7 @@ import unicodedata
 SORT_KEY_LENGTH = 200
 """Most digits in a sort key. Names differ within a hundred letters, and indexes stay small."""
 SEARCH_KEY_LENGTH = 1_000
-"""Most characters in a search key, far more than names have. One letter may expand to eighteen."""
+"""Most characters in a search key: enough for names, even if a letter expands to eighteen."""
 
 _UNSEEN = {"Mn", "Me", "Cf"}
 """Unicode categories of combining marks and format characters."""

@@ -90,7 +90,7 @@ class FetchCommand(TerminalCommand):
         """Fetch and print groups. Adds the errors of single groups to ``errors``."""
 
     def queue(self) -> None:
-        """Queue the fetches, and print the path of each one's page."""
+        """Queue the fetches, and print the path of each fetch in the admin."""
         for group_id in self.ids:
             now = timezone.now()
             fetch = start_fetch(

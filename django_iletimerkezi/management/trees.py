@@ -50,7 +50,7 @@ def with_paths(places: Iterable[Place]) -> Iterator[tuple[tuple[Group, ...], Gro
 
 def _read(order: Iterable[tuple[int, bool, int]], groups: GroupQuerySet) -> Iterator[Place]:
     """Read the groups of a tree in chunks. Groups that were deleted meanwhile have no id."""
-    # Without a column that the output needs, there would be one query per group.
+    # Load all columns that the output needs. A deferred column would cost one query per group.
     columns = groups.only("name", "count", "total", "unexplored", "fetched_at", "missing_since")
     for chunk in chunked(order):
         found = columns.in_bulk([pk for _depth, _is_last, pk in chunk])

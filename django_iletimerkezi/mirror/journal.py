@@ -46,15 +46,10 @@ def changes_of(fetch: Fetch) -> ChangeQuerySet:
 class Tally:
     """The groups that a fetch has created, changed or found missing. Each group counts once."""
 
-    def __init__(
-        self, created: Iterable[int] = (), changed: Iterable[int] = (), missing: Iterable[int] = ()
-    ) -> None:
-        self.missing = set(missing)
-        self._created = set(created)
-        self._changed = set(changed)
-
-    def copy(self) -> Tally:
-        return Tally(self._created, self._changed, self.missing)
+    def __init__(self) -> None:
+        self.missing: set[int] = set()
+        self._created: set[int] = set()
+        self._changed: set[int] = set()
 
     def add(self, changes: Iterable[tuple[int, str]]) -> None:
         """Add changes as pairs of a group id and a kind, oldest first."""
@@ -90,8 +85,8 @@ class Journal:
         self.fetch = fetch
         self.tally = Tally()
         self._token: UUID | None = None
-        self._uncommitted: Tally | None = None
-        """The tally after a batch whose commit is not confirmed yet."""
+        self._is_committed = True
+        """False if the tally contains a batch whose commit is not confirmed yet."""
 
     def start(self) -> None:
         """Insert the row of a new fetch, or claim the row of a fetch that no process works on."""
@@ -127,8 +122,7 @@ class Journal:
 
         self._in_transaction(write)
         self._token = token
-        self._uncommitted = Tally()  # An earlier process may have recorded changes.
-        self._recount()
+        self._recount()  # An earlier process may have recorded changes.
 
     def insert_queued(self, active_key: str) -> bool:
         """Insert the row as queued, unless an unfinished fetch has the same key.
@@ -175,7 +169,7 @@ class Journal:
 
         The transaction may still be rolled back. Call ``confirm`` after the commit.
         """
-        self._recount()
+        self._recount_if_uncommitted()
         now = timezone.now()
         returned = {each.group_id for each in differences if each.kind == Change.Kind.RETURNED}
         if not self.fetch.parent_id:  # For a part, another part may have recorded the absence.
@@ -187,13 +181,13 @@ class Journal:
             if each.kind != Change.Kind.RETURNED or each.group_id not in dropped
         ]
         bulk.insert(using, [_change(self.fetch, each, now) for each in kept])
-        self._uncommitted = tally = self.tally.copy()
-        tally.missing -= dropped
-        tally.add((each.group_id, each.kind) for each in kept)
-        self._save(using, alive_at=now, **tally.counts())
+        self._is_committed = False
+        self.tally.missing -= dropped
+        self.tally.add((each.group_id, each.kind) for each in kept)
+        self._save(using, alive_at=now, **self.tally.counts())
 
     def confirm(self) -> None:
-        self.tally, self._uncommitted = self._uncommitted or self.tally, None
+        self._is_committed = True
 
     def probe(self, using: str, groups: Iterable[Group]) -> None:
         """Write a change with each group's name, to test whether the database can store the names.
@@ -208,12 +202,15 @@ class Journal:
         """Write the counters and ``alive_at``, so that the fetch does not count as interrupted."""
         self._in_transaction(lambda using: self._save(using, alive_at=timezone.now()))
 
+    def _recount_if_uncommitted(self) -> None:
+        if not self._is_committed:
+            self._recount()
+
     def _recount(self) -> None:
-        """Count the recorded changes if we do not know whether the last batch was committed."""
-        if self._uncommitted:
-            tally = Tally()
-            tally.add(changes_of(self.fetch).values_list("group_id", "kind").iterator())
-            self.tally, self._uncommitted = tally, None
+        """Count the recorded changes. Needed if the last batch may have been rolled back."""
+        self.tally = Tally()
+        self.tally.add(changes_of(self.fetch).values_list("group_id", "kind").iterator())
+        self._is_committed = True
 
     def _drop_absences(self, using: str, returned: Iterable[int]) -> set[int]:
         """Delete the ``MISSING`` changes that this fetch recorded for groups that are listed again.
@@ -256,7 +253,7 @@ class Journal:
             after_commit(self.fetch._state.db, partial(_send_signals, self.fetch, kinds))
 
     def _finish(self, using: str, state: str) -> set[Change.Kind]:
-        self._recount()
+        self._recount_if_uncommitted()
         texts = {"failures": self.fetch.failures, "error": self.fetch.error}
         now = timezone.now()
         end = {"state": state, "finished_at": now, "token": None, "active_key": None}

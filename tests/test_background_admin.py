@@ -442,11 +442,13 @@ def test_a_silent_fetch_is_queued_again(client: Client) -> None:
     assert list(queue) == [waiting.pk]
 
 
-@pytest.mark.usefixtures("engine")
-def test_a_fetch_that_was_silent_for_too_long_fails(client: Client) -> None:
+@pytest.mark.parametrize("engine", [None, ENGINE], ids=["without", "with"])
+def test_a_fetch_that_was_silent_for_too_long_fails(client: Client, engine: str | None) -> None:
     waiting = paused(alive_at=timezone.now() - timedelta(days=2))
-    answer = client.post(page_of("continue", waiting.pk), follow=True)
+    with override_settings(ILETIMERKEZI_ENQUEUE=engine):
+        answer = client.post(page_of("continue", waiting.pk), follow=True)
     assert messages(answer) == [("error", "Interrupted for too long.")]
+    assert Fetch.objects.get().state == State.FAILED
     assert list(queue) == []
 
 

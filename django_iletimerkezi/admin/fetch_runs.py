@@ -17,6 +17,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
+from ..background import end_if_old
 from ..engine import find_engine
 from ..exceptions import FetchPaused, IletimerkeziError
 from ..messages import (
@@ -105,12 +106,11 @@ def continue_or_queue(request: HttpRequest, fetch: Fetch) -> None:
         engine = find_engine()
         if not continuable(is_queueing=engine is not None).filter(pk=fetch.pk).exists():
             messages.warning(request, _("The fetch is finished, or another process works on it."))
+        elif end_if_old(fetch):
+            messages.error(request, fetch.error)
         elif engine:
             resume_fetches()
-            if ended := Fetch.objects.finished().filter(pk=fetch.pk).first():
-                messages.error(request, ended.error)  # It was interrupted for too long.
-            else:
-                messages.success(request, _("The fetch was queued again."))
+            messages.success(request, _("The fetch was queued again."))
         else:
             continue_fetch(fetch, seconds=SECONDS)
             messages.success(request, _("The fetch is finished."))

@@ -121,7 +121,7 @@ class PathIterator(ModelChoiceIterator):  # type: ignore[type-arg]  # not generi
 
 
 class GroupChoiceField(ModelChoiceField):
-    """Chooses a group of ``queryset``, by default one of the listed groups.
+    """Chooses a group from ``queryset``, by default from the listed groups.
 
     Shows the path of each group. Names of groups outside the queryset do not appear.
     """

@@ -114,7 +114,7 @@ def describe_other_account() -> str:
     """Warn in one line that the key may belong to another account."""
     return _(
         "None of the main groups from the vendor was in the mirror. Do the key and the hash belong "
-        "to another account? Mirrored groups that the vendor denies become missing."
+        "to another account? Mirrored groups that the vendor cannot find are marked as missing."
     )
 
 

@@ -111,9 +111,9 @@ def fetch_group(
 
     Raises ImproperlyConfigured; ValueError for an id outside 1 to 2**63-1, a negative depth, or
     ``recursive`` with depth 0; ``django.db.Error``; FetchPaused after ``seconds``; FetchTakenOver
-    if the fetch is cancelled; and IletimerkeziError if the first group fails or if every group
-    would fail, for example because the credentials are wrong. After ``GroupNotFound``, a mirrored
-    group with this id is marked missing.
+    if the fetch is cancelled or another process takes it over; and IletimerkeziError if the first
+    group fails or if every group would fail, for example because the credentials are wrong. After
+    ``GroupNotFound``, a mirrored group with this id is marked missing.
     """
     fetch = group_fetch(group_id, depth, recursive=recursive, source=source, started_by=started_by)
     with nullcontext(client) if client else get_client() as client:
@@ -140,8 +140,8 @@ def fetch_groups(
     work as in ``fetch_group``.
 
     Raises ImproperlyConfigured; ValueError for a negative depth; ``django.db.Error``; FetchPaused
-    after ``seconds``; FetchTakenOver if the fetch is cancelled; and IletimerkeziError if get-groups
-    fails or if every group would fail.
+    after ``seconds``; FetchTakenOver if the fetch is cancelled or another process takes it over;
+    and IletimerkeziError if get-groups fails or if every group would fail.
     """
     fetch = phone_book_fetch(depth, source=source, started_by=started_by)
     with nullcontext(client) if client else get_client() as client:

@@ -754,7 +754,7 @@ def test_a_group_that_moves_between_two_parts_is_not_missing() -> None:
     assert (reread(fetch).changed, reread(fetch).missing) == (1, 0)
 
 
-def test_a_second_task_of_a_phone_book_does_no_harm() -> None:
+def test_a_second_task_of_a_phone_book_does_not_change_the_result() -> None:
     with phone_book():
         fetch = services.start_fetch()
         services.run_fetch(queue.popleft())

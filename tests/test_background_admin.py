@@ -534,7 +534,7 @@ def test_the_progress_is_returned_as_json(client: Client) -> None:
         assert name[0] in page
 
 
-def test_the_progress_of_a_finished_fetch_says_so(client: Client) -> None:
+def test_a_finished_fetch_reports_its_end_and_stops_polling(client: Client) -> None:
     finished = record(kind=Fetch.Kind.GROUP, group_id=1, asked=1, known=1)
     assert client.get(page_of("progress", finished.pk)).json() == {
         "finished": True,

@@ -380,7 +380,7 @@ def test_a_fetch_that_cannot_be_recorded_sends_no_request(
     assert sandbox.asked == []
 
 
-def test_a_denied_group_is_known(sandbox: Sandbox) -> None:
+def test_a_denied_group_counts_as_asked_and_known(sandbox: Sandbox) -> None:
     with pytest.raises(GroupNotFound):
         fetch_group(98)
     fetch = Fetch.objects.get()

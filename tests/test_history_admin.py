@@ -251,7 +251,7 @@ def test_the_page_of_a_fetch_shows_its_warnings(client: Client) -> None:
     fetch = record(aliases={"5": 97101}, clock_ahead=timedelta(hours=-1), maybe_other_account=True)
     page = client.get(page_of("change", fetch.pk)).content.decode()
     assert (
-        "Mirrored groups that the vendor denies become missing."
+        "Mirrored groups that the vendor cannot find are marked as missing."
         "<br>Asked for group 5, but the vendor returned group 97101."
         "<br>The clock of this machine is 60 minutes behind the vendor&#x27;s: correct it."
     ) in page
@@ -1087,7 +1087,7 @@ class HidingFetches(FetchAdmin):
 
 
 @pytest.mark.usefixtures("groups")
-def test_the_changes_of_hidden_fetches_are_on_no_page(
+def test_changes_of_hidden_fetches_are_not_shown(
     client: Client, register: Callable[..., None]
 ) -> None:
     register(fetch_admin=HidingFetches)

@@ -125,7 +125,7 @@ def test_documents_name_only_existing_files_tests_and_targets(name: str) -> None
         assert f"def {test}" in read(path)
 
 
-def test_the_map_names_each_module_once_and_no_other() -> None:
+def test_the_map_lists_exactly_the_existing_modules() -> None:
     drawing = read("CONTRIBUTING.md").split("```")[1]
     assert "django_iletimerkezi/" in drawing
     package = ROOT / "django_iletimerkezi"

@@ -73,7 +73,7 @@ class FetchCommand(TerminalCommand):
         self.queue() if options["background"] else self.fetch()
 
     def stop(self) -> str:
-        """Print the stored changes, and add what failed to ``errors``."""
+        """Print the stored changes for ``--changes``, and add the failures to ``errors``."""
         self.bar.close()
         if self.options["changes"]:
             self.note_changes(self.progress)
@@ -126,7 +126,11 @@ class FetchCommand(TerminalCommand):
             self.write(self.style.WARNING(text), self.stderr)
 
     def show(self, result: FetchResult, tops: GroupQuerySet, below: GroupQuerySet) -> None:
-        """Print the warnings of a fetch and, in the tree format, its trees and its counts."""
+        """Print the warnings of a fetch.
+
+        In the tree format, also print its counts and, without ``--changes``, its trees and first
+        changes.
+        """
         for warning in messages.describe_warnings(result):
             self.warn(warning)
         if self.options["format"] != "tree" or self.is_quiet:

@@ -1,4 +1,4 @@
-"""Rules for updating the mirror from answers. Pure functions: no queries, clock or settings.
+"""Rules for updating the mirror from answers. They use no queries, no clock and no settings.
 
 The row of a group holds facts. Each fact has the time of the newest answer that stated the fact.
 An older answer never replaces a newer fact. The facts are:

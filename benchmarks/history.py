@@ -75,7 +75,7 @@ def plant(using: str, fetches: int, changes: int, own: int) -> None:
             )
             for number in range(2, 2 + changes // len(ids))
         )
-        bulk.insert(using, list(rows))
+        bulk.insert(using, Change, rows)
     recounts = (
         Change(
             fetch_id=pk,
@@ -87,7 +87,7 @@ def plant(using: str, fetches: int, changes: int, own: int) -> None:
         )
         for number in range(own)
     )
-    bulk.insert(using, list(recounts))
+    bulk.insert(using, Change, recounts)
     settle(using)
 
 

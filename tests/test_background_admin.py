@@ -47,10 +47,14 @@ def refuse(fetch_id: int) -> None:
     raise ConnectionError("no route to amqp://user:password@broker")
 
 
-@pytest.fixture
-def engine(settings: Any) -> None:
+@pytest.fixture(autouse=True)
+def _empty_queue() -> None:
     queue.clear()
     in_transaction.clear()
+
+
+@pytest.fixture
+def engine(settings: Any) -> None:
     settings.ILETIMERKEZI_ENQUEUE = ENGINE
 
 

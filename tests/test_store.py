@@ -67,9 +67,9 @@ def test_parents_are_written_first_where_the_database_checks_each_row(
     written: list[int] = []
     upsert = bulk.upsert
 
-    def record(using: str, rows: list[Group], update: Any) -> None:
+    def record(using: str, model: type[Group], rows: list[Group], update: Any) -> None:
         written.extend(row.pk for row in rows)
-        upsert(using, rows, update)
+        upsert(using, model, rows, update)
 
     monkeypatch.setattr(bulk, "upsert", record)
     store([answer(2, group(4, group(1, group(3, group(2)))))])

@@ -12,10 +12,12 @@ from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeVar
 
 from django.db import NotSupportedError, connections, models
 from django.db.backends.base.base import BaseDatabaseWrapper
+
+T = TypeVar("T", bound=models.Model)
 
 PACKET = 2**22
 """Characters per statement: at most 16 MiB as UTF-8, which MariaDB and MySQL accept by default."""
@@ -91,29 +93,24 @@ def narrow_charset(connection: BaseDatabaseWrapper, table: str) -> str:
     return row[0] if row else ""
 
 
-def insert(using: str, rows: Sequence[models.Model]) -> None:
-    """Insert rows of one model. The database assigns the ids. Does not set them on the rows."""
-    _write(using, rows, [field for field in _fields(rows) if not field.primary_key], update=())
+def insert(using: str, model: type[T], rows: Iterable[T]) -> None:
+    """Insert rows. The database assigns the ids. Does not set them on the rows."""
+    fields = [field for field in model._meta.concrete_fields if not field.primary_key]
+    _write(using, fields, rows, update=())
 
 
-def upsert(using: str, rows: Sequence[models.Model], update: Collection[str]) -> None:
-    """Insert rows of one model. For rows that already exist, update the fields in ``update``.
+def upsert(using: str, model: type[T], rows: Iterable[T], update: Collection[str]) -> None:
+    """Insert rows. For rows that already exist, update the fields in ``update``.
 
     The values must be numbers, text, times or None. Parents must come before their children,
     because MariaDB checks the foreign keys of each row immediately.
     """
-    _write(using, rows, _fields(rows), update)
-
-
-def _fields(rows: Sequence[models.Model]) -> Sequence[Any]:
-    return rows[0]._meta.concrete_fields if rows else ()
+    _write(using, model._meta.concrete_fields, rows, update)
 
 
 def _write(
-    using: str, rows: Sequence[models.Model], fields: Sequence[Any], update: Collection[str]
+    using: str, fields: Sequence[Any], rows: Iterable[models.Model], update: Collection[str]
 ) -> None:
-    if not rows:
-        return
     connection = connections[using]
     statement = _statement(connection, fields, update)
     with connection.cursor() as cursor:
@@ -169,4 +166,5 @@ def _packets(
             yield f"[{','.join(packet)}]"
             packet, length = [], len(row)
         packet.append(row)
-    yield f"[{','.join(packet)}]"
+    if packet:
+        yield f"[{','.join(packet)}]"

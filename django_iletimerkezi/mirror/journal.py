@@ -72,7 +72,9 @@ class Tally:
         return self._changed - self.missing - self._created
 
     def counts(self) -> dict[str, int]:
-        return {name: len(getattr(self, name)) for name in ("created", "changed", "missing")}
+        # Not len(self.created), which would copy a large set for each batch.
+        created = len(self._created) - len(self._created & self.missing)
+        return {"created": created, "changed": len(self.changed), "missing": len(self.missing)}
 
 
 class Journal:
@@ -180,7 +182,7 @@ class Journal:
             for each in differences
             if each.kind != Change.Kind.RETURNED or each.group_id not in dropped
         ]
-        bulk.insert(using, [_change(self.fetch, each, now) for each in kept])
+        bulk.insert(using, Change, (_change(self.fetch, each, now) for each in kept))
         self._is_committed = False
         self.tally.missing -= dropped
         self.tally.add((each.group_id, each.kind) for each in kept)
@@ -196,7 +198,7 @@ class Journal:
         """
         now = timezone.now()
         renamings = (Difference(row.id, Change.Kind.RENAMED, after=row.name) for row in groups)
-        bulk.insert(using, [_change(self.fetch, each, now) for each in renamings])
+        bulk.insert(using, Change, (_change(self.fetch, each, now) for each in renamings))
 
     def show_life(self) -> None:
         """Write the counters and ``alive_at``, so that the fetch does not count as interrupted."""

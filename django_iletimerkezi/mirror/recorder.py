@@ -275,7 +275,7 @@ class Recorder:
             store(self._pending, unstorable, self._journal)
             self._journal.confirm()
             self.progress.failures |= unstorable
-            self._mentioned -= unstorable.keys()
+            self._mentioned.difference_update(unstorable)
             self._pending, self._pending_groups = [], 0
             self._stored_at = monotonic()
             self.progress.unstored = 0

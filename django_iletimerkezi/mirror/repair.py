@@ -37,7 +37,7 @@ def count_wrong_keys(*, repair: bool = False) -> int:
                 groups = for_update(using, wrong)
                 for group in groups:
                     group.fill_keys()
-                bulk.upsert(using, groups, ("sort_key", "search_key"))
+                bulk.upsert(using, Group, groups, ("sort_key", "search_key"))
     return count
 
 
@@ -56,7 +56,7 @@ def count_wrong_sums(*, repair: bool = False) -> int:
                 groups = for_update(using, right)
                 for group in groups:
                     group.total, group.unexplored = right[group.pk]
-                bulk.upsert(using, groups, ("total", "unexplored"))
+                bulk.upsert(using, Group, groups, ("total", "unexplored"))
     return count
 
 

@@ -179,7 +179,7 @@ def _uppermost(listing: Listing) -> list[GroupData]:
     for group in (*listing.main_groups, *listing.groups):
         if group.id not in reached:
             found.append(group)
-            reached |= rules.mentions(replace(listing, groups=(group,))).keys()
+            reached.update(rules.mentions(replace(listing, groups=(group,))))
     return found
 
 

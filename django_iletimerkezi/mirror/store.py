@@ -105,7 +105,7 @@ def _find_unstorable(
     """Find the rows whose names the database cannot store, by bisection. Writes nothing."""
     try:
         with transaction.atomic(using):
-            bulk.upsert(using, rows, _COLUMNS)
+            bulk.upsert(using, Group, rows, _COLUMNS)
             if journal:  # Its table may have another character set.
                 journal.probe(using, rows)
             transaction.set_rollback(rollback=True, using=using)
@@ -133,7 +133,7 @@ def remove(groups: QuerySet[Group]) -> None:
         before = {pk: (row.total, row.unexplored) for pk, row in rows.items()}
         rules.remove(rows, ids)
         changed = [row for pk, row in rows.items() if (row.total, row.unexplored) != before[pk]]
-        bulk.upsert(using, changed, ("total", "unexplored"))
+        bulk.upsert(using, Group, changed, ("total", "unexplored"))
         groups.using(using).delete()
 
 
@@ -197,7 +197,7 @@ def _save(using: str, rows: list[Group]) -> None:
     _convert_times(rows, _local)
     if not connections[using].features.can_defer_constraint_checks:
         rows = _parents_first(rows)
-    bulk.upsert(using, rows, _COLUMNS)
+    bulk.upsert(using, Group, rows, _COLUMNS)
 
 
 def _parents_first(rows: Iterable[Group]) -> list[Group]:

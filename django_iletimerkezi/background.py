@@ -145,12 +145,18 @@ def _free(fetch_id: int, using: str) -> int:
 def end_if_old(fetch: Fetch) -> bool:
     """End a fetch as failed if it was silent for longer than ``Fetch.MAX_INTERRUPTION``.
 
-    Returns whether it has ended.
+    If the parent of a part was silent for so long, the parent ends with all its parts. Returns
+    whether the fetch has ended.
     """
+    if (parent := _parent(fetch)) and end_if_old(parent):
+        fetch.refresh_from_db()
+        return True
     if not fetch.alive_at or fetch.alive_at >= timezone.now() - Fetch.MAX_INTERRUPTION:
         return False
     error = IletimerkeziError(_("Interrupted for too long."))
-    return _end(Fetch.objects.silent(), fetch, Fetch.State.FAILED, error)
+    has_ended = _end(Fetch.objects.silent(), fetch, Fetch.State.FAILED, error)
+    _push_parent_if_done(fetch)
+    return has_ended
 
 
 def cancel_fetch(fetch: Fetch) -> bool:

@@ -121,13 +121,17 @@ def describe_other_account() -> str:
 def describe_recorded_warnings(fetch: Fetch) -> list[str]:
     """Return one line for each warning in the record of a fetch."""
     account = [describe_other_account()] if fetch.maybe_other_account else []
-    return [*account, *describe_warnings(fetch)]
+    return [*account, *_describe_warnings(fetch.returned_ids, fetch.clock_ahead)]
 
 
-def describe_warnings(result: FetchResult | Fetch) -> list[str]:
+def describe_warnings(result: FetchResult) -> list[str]:
     """Return one line for each alias, and one line if the clock was wrong."""
-    aliases = [describe_alias(*ids) for ids in result.aliases.items()]
-    return [*aliases, *filter(None, [describe_clock(result.clock_ahead)])]
+    return _describe_warnings(result.aliases, result.clock_ahead)
+
+
+def _describe_warnings(aliases: Mapping[int, int], clock_ahead: timedelta | None) -> list[str]:
+    lines = [describe_alias(*ids) for ids in aliases.items()]
+    return [*lines, *filter(None, [describe_clock(clock_ahead)])]
 
 
 def describe_problems(progress: Progress) -> list[str]:
@@ -136,7 +140,7 @@ def describe_problems(progress: Progress) -> list[str]:
     return [*failures, *([describe_loss(progress.unstored)] if progress.unstored else [])]
 
 
-def describe_alias(asked_for: int | str, returned: int) -> str:
+def describe_alias(asked_for: int, returned: int) -> str:
     """Warn in one line that the vendor returned a different group than requested."""
     return _("Asked for group %(asked)s, but the vendor returned group %(returned)s.") % {
         "asked": asked_for,

@@ -22,6 +22,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any, Self
 
+from requests.structures import CaseInsensitiveDict
+
 from .ids import parse_number
 
 GroupDict = Mapping[str, Any]
@@ -288,12 +290,12 @@ class _Handler(BaseHTTPRequestHandler):
         response = {"status": {"code": code, "message": MESSAGES.get(code, "")}, **fields}
         content = json.dumps({"response": response}, ensure_ascii=False).encode()
         self.send_response_only(code, "OK" if code == 200 else "Error")
-        usual = {
-            "Date": self.date_time_string(),
-            "Content-Type": "application/json; charset=utf-8",
-            "Content-Length": str(len(content)),
-        }
-        for name, value in (usual | self.server.sandbox.headers).items():
+        headers: CaseInsensitiveDict[str] = CaseInsensitiveDict()
+        headers["Date"] = self.date_time_string()
+        headers["Content-Type"] = "application/json; charset=utf-8"
+        headers["Content-Length"] = str(len(content))
+        headers.update(self.server.sandbox.headers)
+        for name, value in headers.items():
             self.send_header(name, value)
         if self.close_connection:
             self.send_header("Connection", "close")

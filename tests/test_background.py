@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.db import OperationalError, connection, transaction
+from django.db.models import JSONField, Value
 from django.test import override_settings
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
@@ -686,6 +687,62 @@ def test_warnings_of_parts_are_warnings_of_the_phone_book() -> None:
     assert fetch.state == "succeeded"
     assert fetch.aliases == {"5": 50}
     assert an_hour <= (fetch.clock_ahead or timedelta()) < 2 * an_hour
+
+
+def test_the_wrong_clock_of_a_worker_is_a_warning_of_the_phone_book() -> None:
+    a_day_ago = format_datetime(datetime.now(UTC) - timedelta(days=1), usegmt=True)
+    with phone_book() as server:
+        fetch = services.start_fetch()
+        services.run_fetch(queue.popleft())
+        server.headers_of = lambda code: {"Date": a_day_ago}
+        services.run_fetch(queue.popleft())
+        server.headers_of = lambda code: {}
+        work()
+    assert (reread(fetch).clock_ahead or timedelta()) >= timedelta(days=1)
+
+
+def test_warnings_and_failures_outlast_a_slice_that_fails_early() -> None:
+    fetch = Fetch.objects.create(
+        kind=Fetch.Kind.PHONE_BOOK,
+        maybe_other_account=True,
+        aliases={"5": 50},
+        failed=1,
+        failures=[{"id": 3, "reason": "no answer"}],
+    )
+    with override_settings(ILETIMERKEZI_API_KEY="", ILETIMERKEZI_API_HASH=""):
+        services.run_fetch(fetch.pk)
+    fetch = reread(fetch)
+    assert (fetch.state, fetch.error.split(":")[0]) == (
+        "failed",
+        "The credentials of iletimerkezi are missing",
+    )
+    assert (fetch.maybe_other_account, fetch.aliases) == (True, {"5": 50})
+    assert (fetch.failed, fetch.reasons) == (1, {3: "no answer"})
+
+
+@pytest.mark.parametrize("written", [[], "x", 7, None, {"x": 1, "0": 5, "5": "50"}])
+def test_malformed_columns_of_a_fetch_do_not_stop_it(written: Any) -> None:
+    json = Value(written, JSONField())
+    with phone_book():
+        fetch = services.start_fetch()
+        services.run_fetch(queue.popleft())
+        Fetch.objects.update(aliases=json, failures=json)
+        work()
+    assert outcome(fetch)[0] == "succeeded"
+
+
+def test_the_part_of_a_phone_book_that_is_too_old_ends_with_it() -> None:
+    with phone_book():
+        fetch = services.start_fetch()
+        services.run_fetch(queue.popleft())
+        part = fetch.parts.order_by("pk")[0]
+        Fetch.objects.update(started_at=timezone.now())
+        let_time_pass(days=2)
+        assert background.end_if_old(part)
+    assert part.state == State.FAILED
+    assert set(Fetch.objects.values_list("state", "error")) == {
+        ("failed", "Interrupted for too long.")
+    }
 
 
 def test_the_key_of_another_account_is_recorded_with_the_fetch() -> None:

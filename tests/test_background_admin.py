@@ -652,6 +652,11 @@ def _elements(client: Client, found: Fetch) -> list[str]:
     return elements
 
 
+def test_warnings_appear_while_the_fetch_runs(client: Client) -> None:
+    running = unfinished(maybe_other_account=True)
+    assert any("another account?" in element for element in _elements(client, running))
+
+
 def test_only_some_parts_are_shown(
     client: Client, phone_book: Fetch, monkeypatch: pytest.MonkeyPatch
 ) -> None:

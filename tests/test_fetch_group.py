@@ -12,11 +12,12 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
 import pytest
-from django.core.management import call_command
+from django.core.management import BaseCommand, call_command
 from django.db import OperationalError, connection
 from django.test.utils import override_settings
 
 from django_iletimerkezi.api.client import IletimerkeziClient
+from django_iletimerkezi.management.commands.fetch_group import Command
 from django_iletimerkezi.mirror import recorder
 from django_iletimerkezi.models import Group
 from django_iletimerkezi.testing import Sandbox
@@ -348,7 +349,7 @@ def test_missing_credentials_are_reported_in_one_line() -> None:
 # Ctrl-C
 
 
-def interrupt(*args: object) -> None:
+def interrupt(*args: object, **kwargs: object) -> None:
     raise KeyboardInterrupt
 
 
@@ -360,6 +361,28 @@ def test_failures_are_named_once_if_ctrl_c_ends_a_later_fetch(
         outcome = run("fetch_group", "1", "2", "-r")
     assert outcome.status == 130
     assert re.findall(r"Group (\d+):|(Stopped)", outcome.err) == [("3", ""), ("", "Stopped")]
+
+
+@pytest.mark.parametrize("command", [("fetch_group", "5"), ("fetch_groups",)])
+def test_ctrl_c_during_the_system_checks_is_left_to_django(
+    monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    monkeypatch.setattr(BaseCommand, "check", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        call_command(*command, skip_checks=False)
+
+
+def test_a_database_error_after_ctrl_c_is_reported(
+    sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object) -> None:
+        raise OperationalError("no such table")
+
+    monkeypatch.setattr(Command, "fetch", interrupt)
+    monkeypatch.setattr(Command, "note_changes", fail)
+    outcome = run("fetch_group", "5", "--changes")
+    assert outcome.status == 130
+    assert outcome.err.startswith("CommandError: Database error: no such table.")
 
 
 @pytest.mark.parametrize("problem", [KeyboardInterrupt, OperationalError])

@@ -15,6 +15,7 @@ from django.contrib.auth.models import Permission, User
 from django.contrib.contenttypes.models import ContentType
 from django.contrib.messages import get_messages
 from django.db import DatabaseError, connection, transaction
+from django.db.models import JSONField, QuerySet, Value
 from django.http import HttpRequest
 from django.test import Client, override_settings
 from django.test.utils import CaptureQueriesContext, isolate_apps
@@ -257,6 +258,17 @@ def test_the_page_of_a_fetch_shows_its_warnings(client: Client) -> None:
     ) in page
     fetch = record()
     assert "Warnings: -" in text(client.get(page_of("change", fetch.pk)))
+
+
+@pytest.mark.usefixtures("groups")
+@pytest.mark.parametrize("written", [[], "x", 7, None, {"x": 1}, [{"id": 2**70}, {"id": 0}]])
+def test_the_page_of_a_fetch_skips_malformed_entries(client: Client, written: Any) -> None:
+    fetch = record(clock_ahead=timedelta(hours=1))
+    json = Value(written, JSONField())
+    Fetch.objects.update(aliases=json, failures=json)
+    page = client.get(page_of("change", fetch.pk))
+    assert "60 minutes ahead" in text(page)
+    assert "Failed groups" not in text(page)
 
 
 @pytest.mark.usefixtures("groups")
@@ -1079,6 +1091,21 @@ def test_invisible_characters_in_the_name_of_a_user_are_shown(client: Client) ->
     record(started_by="a\u202eb")
     [[_what, _state, who, _started, _duration, _outcome]] = rows(client.get(page_of("changelist")))
     assert who == r"a\u202eb (command)"
+
+
+class PlainFetches(FetchAdmin):
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return QuerySet(Fetch)
+
+
+@pytest.mark.usefixtures("groups")
+def test_fetches_can_come_from_a_queryset_of_the_host(
+    client: Client, register: Callable[..., None]
+) -> None:
+    register(fetch_admin=PlainFetches)
+    running = record(state=State.RUNNING, finished_at=None)
+    assert page_of("change", running.pk) in client.get(url("changelist")).content.decode()
+    assert client.get(page_of("change", running.pk)).status_code == 200
 
 
 class HidingFetches(FetchAdmin):

@@ -230,14 +230,15 @@ def test_a_sandbox_accepts_only_its_custom_credentials() -> None:
         assert ask(sandbox, envelope(5)) == UNAUTHORIZED
 
 
-def test_custom_headers_are_sent_with_each_answer(sandbox: Sandbox) -> None:
-    sandbox.headers = {"Retry-After": "7"}
+def test_custom_headers_are_sent_with_each_answer_and_replace_others(sandbox: Sandbox) -> None:
+    sandbox.headers = {"Retry-After": "7", "date": "Thu, 01 Jan 2026 00:00:00 GMT"}
     with closing(connect(sandbox)) as connection:
         for group_id in (5, 6):
             connection.request("POST", PATH, json.dumps(envelope(group_id)))
             answer = connection.getresponse()
             answer.read()
             assert answer.getheader("Retry-After") == "7"
+            assert answer.headers.get_all("Date") == ["Thu, 01 Jan 2026 00:00:00 GMT"]
 
 
 def test_two_sandboxes_run_side_by_side(sandbox: Sandbox) -> None:

@@ -52,6 +52,8 @@ from .pages import (
 )
 from .progress import continuable, describe_numbers, describe_status, live, noteworthy_parts
 
+_LIVE_FIELDS = "badge", "start", "last_stored", "duration", "progress", "outcome", "warnings"
+
 
 class FetchList(SafeChangeList):
     """The list of fetches without the parts of fetches, with the names of their groups."""
@@ -231,7 +233,8 @@ class FetchAdmin(ReadOnlyAdmin):
         from ..messages import describe_recorded_warnings  # noqa: PLC0415 - see the module's docstring
 
         lines = ((text,) for text in describe_recorded_warnings(fetch))
-        return format_html_join(mark_safe("<br>"), "{}", lines) or self.get_empty_value_display()
+        text = format_html_join(mark_safe("<br>"), "{}", lines)
+        return _element(fetch, "warnings", text or self.get_empty_value_display())
 
     def _exact(self, moment: datetime | None) -> str:
         return exact(moment) if moment else self.get_empty_value_display()
@@ -252,7 +255,7 @@ class FetchAdmin(ReadOnlyAdmin):
             "title": capfirst(self.opts.verbose_name),
             "failures": list(_failures(fetch)),
             "max_failures": Fetch.MAX_FAILURES,
-            "unrecorded": max(fetch.failed - len(fetch.failures), 0),
+            "unrecorded": max(fetch.failed - len(fetch.reasons), 0),
             "retry_url": self._url("retry", fetch.pk) if self._fetching_admin(request) else "",
             "progress_url": "" if fetch.is_finished else self._url("progress", fetch.pk),
             "parent_url": self._url("change", fetch.parent_id) if fetch.parent_id else "",
@@ -292,7 +295,7 @@ class FetchAdmin(ReadOnlyAdmin):
         found["status"] = live("status", status, "p")
         found["numbers"] = live("numbers", describe_numbers(fetch), "p")
         found["buttons"] = live("buttons", buttons, "div")
-        for field in ("badge", "start", "last_stored", "duration", "progress", "outcome"):
+        for field in _LIVE_FIELDS:
             found[field] = getattr(self, field)(fetch)
         return found
 

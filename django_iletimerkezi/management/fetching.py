@@ -30,7 +30,7 @@ FEW_CHANGES = 10
 
 
 class FetchCommand(TerminalCommand):
-    """Base class of the fetch commands. Subclasses override ``fetch``.
+    """Base class of the fetch commands. Subclasses implement ``fetch``.
 
     ``ids`` are the groups to fetch, None for the phone book.
     """
@@ -62,17 +62,19 @@ class FetchCommand(TerminalCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        _check(options)
-        self.options = options
         self.groups = Group.objects.using(db.router.db_for_write(Group))
         self.is_quiet = options["verbosity"] == 0
         self.bar = ProgressBar()
         self.progress = Progress()
         self.has_warned = False
         self.changes: list[ChangeQuerySet] = []
-        self.queue() if options["background"] else self.fetch()
+        super().handle(*args, **options)
 
-    def stop(self) -> str:
+    def run(self) -> None:
+        _check(self.options)
+        self.queue() if self.options["background"] else self.fetch()
+
+    def stop(self) -> None:
         """Print the stored changes for ``--changes``, and add the failures to ``errors``."""
         self.bar.close()
         if self.options["changes"]:
@@ -80,11 +82,14 @@ class FetchCommand(TerminalCommand):
             self.export(())
         self.errors += messages.describe_problems(self.progress)
         if self.options["background"] or self.progress.unstored:
-            return super().stop()
-        return _(
-            "Stopped. All answers received so far are stored. The next fetch requests all groups "
-            "again."
-        )
+            super().stop()
+        else:
+            self.errors.append(
+                _(
+                    "Stopped. All answers received so far are stored. The next fetch requests all "
+                    "groups again."
+                )
+            )
 
     def fetch(self) -> None:
         """Fetch and print groups. Adds the errors of single groups to ``errors``."""

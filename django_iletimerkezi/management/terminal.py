@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django import db
@@ -46,26 +47,35 @@ class TerminalCommand(BaseCommand):
     def create_parser(self, *args: Any, **kwargs: Any) -> CommandParser:
         return super().create_parser(*args, formatter_class=_HelpFormatter, **kwargs)
 
-    def execute(self, *args: Any, **options: Any) -> str | None:
-        """Run the command. Raises CommandError for the collected ``errors`` and the usual ones."""
+    def handle(self, *args: Any, **options: Any) -> None:
+        """Run the command. Raises CommandError for all errors together."""
+        self.options = options
         self.errors: list[str] = []
-        output = None
         try:
-            output = super().execute(*args, **options)
-        except (ImproperlyConfigured, db.Error) as error:
-            self.errors.append(describe_error(error))
+            with self._collecting_errors():
+                self.run()
         except KeyboardInterrupt:
-            last_line = self.stop()
-            raise CommandError("\n".join([*self.errors, last_line]), returncode=130) from None
+            with self._collecting_errors():
+                self.stop()
+            raise CommandError("\n".join(self.errors), returncode=130) from None
         if self.errors:
             raise CommandError("\n".join(self.errors))
         if self._flaw:
             raise CommandError(_("The output could not be written: %s.") % self._flaw)
-        return output
 
-    def stop(self) -> str:
-        """Clean up after Ctrl-C. Returns the last line of the error message."""
-        return _("Stopped.")
+    def run(self) -> None:
+        """Do what ``options`` say. Adds errors that need not end the command to ``errors``."""
+
+    def stop(self) -> None:
+        """Clean up after Ctrl-C, and add the last line to ``errors``."""
+        self.errors.append(_("Stopped."))
+
+    @contextmanager
+    def _collecting_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (ImproperlyConfigured, db.Error) as error:
+            self.errors.append(describe_error(error))
 
     def write(self, line: str, stream: OutputWrapper | None = None) -> None:
         """Write a line to ``stdout`` or another stream. After a failure, drops further output."""

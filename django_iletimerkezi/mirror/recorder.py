@@ -120,7 +120,9 @@ class Recorder:
         try:
             with interrupts_deferred():
                 self._journal.start()
-                self.progress.fetch = self._journal.fetch
+                self.progress.fetch = fetch = self._journal.fetch
+                self.progress.failures |= _recorded_failures(fetch)
+                self.progress.maybe_other_account |= fetch.maybe_other_account
             yield
         except FetchTakenOver:
             raise  # The row belongs to another process.
@@ -169,7 +171,7 @@ class Recorder:
         fetch.known = max(progress.known, fetch.asked)
         fetch.failed = len(progress.failures) + self._unrecorded
         fetch.maybe_other_account = progress.maybe_other_account
-        aliases = fetch.aliases | {str(pk): returned for pk, returned in self._aliases.items()}
+        aliases = fetch.returned_ids | self._aliases
         fetch.aliases = dict(islice(aliases.items(), Fetch.MAX_FAILURES))
 
     def add(self, outcome: Answer | Listing | Failure) -> None:
@@ -206,26 +208,26 @@ class Recorder:
             self._limit.has_advanced = True
 
     def resume(self, mentioned: Iterable[int]) -> Collection[int]:
-        """Add the mentioned groups and the failures of earlier processes.
-
-        Returns the ids of the failed groups.
-        """
+        """Add the groups that earlier processes mentioned. Returns the ids of failed groups."""
         self._mentioned.update(mentioned)
-        failures = _recorded_failures(self._journal.fetch)
-        self.progress.failures |= failures
-        self.progress.maybe_other_account |= self._journal.fetch.maybe_other_account
-        return failures.keys()
+        return _recorded_failures(self._journal.fetch).keys()
 
     def note_clock(self, ahead: timedelta | None) -> None:
-        """Note how far this machine's clock is ahead of the vendor's clock, None if unknown."""
-        self._journal.fetch.clock_ahead = ahead
+        """Note how far a machine's clock is ahead of the vendor's, None if unknown.
+
+        The record keeps the largest difference.
+        """
+        fetch = self._journal.fetch
+        known = [each for each in (fetch.clock_ahead, ahead) if each is not None]
+        fetch.clock_ahead = max(known, key=abs, default=None)
 
     def add_parts(self, parts: Sequence[Fetch]) -> None:
         self._journal.add_parts(parts)
 
     def count_part(self, part: Fetch) -> None:
-        """Add the counters, failures and aliases of a part to those of its parent."""
-        self._journal.fetch.aliases |= part.aliases
+        """Add the counters, failures and warnings of a part to those of its parent."""
+        self._aliases |= part.returned_ids
+        self.note_clock(part.clock_ahead)
         self.progress.done += part.asked
         self.progress.known += part.known
         if part.state in {Fetch.State.FAILED, Fetch.State.CANCELLED} and part.group_id:

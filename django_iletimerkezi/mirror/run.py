@@ -246,7 +246,6 @@ def _ask_root(group_id: int, client: IletimerkeziClient, recorder: Recorder) -> 
         recorder.add(Failure(group_id, error))
         recorder.flush()
         raise
-    recorder.note_clock(client.clock_ahead)
     recorder.add(root)
     return root
 
@@ -317,7 +316,7 @@ def _crawl(
         has_answers=has_answers,
         tick=tick,
     )
-    with _rescuing(crawl, recorder):
+    with _rescuing(crawl, recorder, client):
         report()
         for outcome in crawl:
             recorder.add(outcome)
@@ -329,7 +328,7 @@ def _crawl(
 
 
 @contextmanager
-def _rescuing(crawl: Crawl, recorder: Recorder) -> Iterator[None]:
+def _rescuing(crawl: Crawl, recorder: Recorder, client: IletimerkeziClient) -> Iterator[None]:
     """If an error ends the block, store the arrived answers, and add the failures to the error."""
     try:
         yield
@@ -342,3 +341,5 @@ def _rescuing(crawl: Crawl, recorder: Recorder) -> Iterator[None]:
         if isinstance(error, IletimerkeziError):
             error.failures = recorder.progress.failures
         raise
+    finally:
+        recorder.note_clock(client.clock_ahead)

@@ -9,6 +9,8 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from ..ids import MAX_ID, parse_id
+
 if TYPE_CHECKING:
     from datetime import datetime
     from typing import Self
@@ -23,10 +25,6 @@ class FetchQuerySet(models.QuerySet["Fetch"]):
 
     def finished(self) -> Self:
         return self.exclude(finished_at=None)
-
-    def alive(self) -> Self:
-        """Return the queued and running fetches with a sign of life within ``SILENCE``."""
-        return self.unfinished().filter(alive_at__gte=_start_of_silence())
 
     def interrupted(self) -> Self:
         """Return the running fetches without a sign of life for ``SILENCE``, as after a kill -9."""
@@ -53,6 +51,10 @@ class FetchQuerySet(models.QuerySet["Fetch"]):
 
 def _is_silent() -> models.Q:
     return models.Q(alive_at__lt=_start_of_silence())
+
+
+def _is_id(value: object) -> bool:
+    return type(value) is int and 1 <= value <= MAX_ID
 
 
 def _start_of_silence() -> datetime:
@@ -186,7 +188,16 @@ class Fetch(models.Model):
         return {
             failure["id"]: str(failure.get("reason", ""))
             for failure in failures
-            if isinstance(failure, dict) and type(failure.get("id")) is int
+            if isinstance(failure, dict) and _is_id(failure.get("id"))
+        }
+
+    @property
+    def returned_ids(self) -> dict[int, int]:
+        """The ids in ``aliases``, by requested id. Skips entries that no fetch has written."""
+        aliases = self.aliases if isinstance(self.aliases, dict) else {}
+        pairs = ((parse_id(str(asked_for)), returned) for asked_for, returned in aliases.items())
+        return {
+            asked_for: returned for asked_for, returned in pairs if asked_for and _is_id(returned)
         }
 
 

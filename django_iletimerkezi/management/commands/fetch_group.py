@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from itertools import chain, starmap
-from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 from django.utils.translation import gettext as _
@@ -34,11 +33,11 @@ class Command(FetchCommand):
             parser, depth_help=_("also fetch N levels below; 0 fetches only the group")
         )
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        self.ids = parse_ids(options["ids"])
-        if options["recursive"] and options["depth"] == 0:
+    def run(self) -> None:
+        self.ids = parse_ids(self.options["ids"])
+        if self.options["recursive"] and self.options["depth"] == 0:
             raise CommandError(_("Use --recursive or --depth 0, but not both."))
-        super().handle(*args, **options)
+        super().run()
 
     def fetch(self) -> None:
         left = dict.fromkeys(self.ids)

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from typing import Any
-
 from django.core.management.base import CommandError, CommandParser
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
@@ -37,7 +35,8 @@ class Command(TerminalCommand):
             help=_("repair sort keys, search keys and totals, without sending a request"),
         )
 
-    def handle(self, *args: Any, **options: Any) -> None:
+    def run(self) -> None:
+        options = self.options
         [group_id] = parse_ids([options["id"]]) if options["id"] is not None else [None]
         failed = 0
         for finding in repair() if options["repair"] else examine(group_id):

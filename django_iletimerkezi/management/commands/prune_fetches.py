@@ -3,7 +3,6 @@ from __future__ import annotations
 import re
 from argparse import ArgumentTypeError
 from datetime import timedelta
-from typing import Any
 
 from django.core.management.base import CommandError, CommandParser
 from django.utils.translation import gettext as _
@@ -38,17 +37,17 @@ class Command(TerminalCommand):
             help=_("keep the newest N fetches, even if they are older"),
         )
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        keep_last = options["keep_last"]
+    def run(self) -> None:
+        keep_last = self.options["keep_last"]
         if keep_last < 0:
             raise CommandError(_("Invalid number %s: must be 0 or more.") % keep_last)
-        days = options["older_than"]
+        days = self.options["older_than"]
         days = conf.keep_fetches_days if days is None else days
         text = _("Nothing to delete: ILETIMERKEZI_KEEP_FETCHES_DAYS is None. Use --older-than.")
         if days is not None:
             pruned = prune_fetches(older_than=timedelta(days=days), keep_last=keep_last)
             text = _describe(pruned)
-        if options["verbosity"]:
+        if self.options["verbosity"]:
             self.write(text)
 
 

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from typing import Any
-
 from django import db
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import CommandParser
@@ -24,8 +22,7 @@ class Command(TerminalCommand):
             "interrupted fetches here, until they end. With -v 0, print only errors."
         )
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        self.is_quiet = options["verbosity"] == 0
+    def run(self) -> None:
         if find_engine():
             number = resume_fetches()
             text = ngettext("Queued %s fetch again.", "Queued %s fetches again.", number)
@@ -36,7 +33,7 @@ class Command(TerminalCommand):
     def _continue_all(self) -> None:
         idle = Fetch.objects.using(db.router.db_for_write(Group)).idle()
         for fetch in idle:
-            end_if_old(fetch)  # With its parts.
+            end_if_old(fetch)
         # Newest first: parts before their parent, which then reads their groups from the mirror.
         for fetch in idle.order_by("-pk"):
             name = describe_fetch(fetch)
@@ -58,5 +55,5 @@ class Command(TerminalCommand):
             self._note(line)
 
     def _note(self, line: str) -> None:
-        if not self.is_quiet:
+        if self.options["verbosity"]:
             self.write(line)

@@ -148,11 +148,11 @@ def end_if_old(fetch: Fetch) -> bool:
     If the parent of a part was silent for so long, the parent ends with all its parts. Returns
     whether the fetch has ended.
     """
+    if not fetch.alive_at or fetch.alive_at >= timezone.now() - Fetch.MAX_INTERRUPTION:
+        return False
     if (parent := _parent(fetch)) and end_if_old(parent):
         fetch.refresh_from_db()
         return True
-    if not fetch.alive_at or fetch.alive_at >= timezone.now() - Fetch.MAX_INTERRUPTION:
-        return False
     error = IletimerkeziError(_("Interrupted for too long."))
     has_ended = _end(Fetch.objects.silent(), fetch, Fetch.State.FAILED, error)
     _push_parent_if_done(fetch)

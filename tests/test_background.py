@@ -735,9 +735,9 @@ def test_the_part_of_a_phone_book_that_is_too_old_ends_with_it() -> None:
     with phone_book():
         fetch = services.start_fetch()
         services.run_fetch(queue.popleft())
-        part = fetch.parts.order_by("pk")[0]
         Fetch.objects.update(started_at=timezone.now())
         let_time_pass(days=2)
+        part = fetch.parts.order_by("pk")[0]
         assert background.end_if_old(part)
     assert part.state == State.FAILED
     assert set(Fetch.objects.values_list("state", "error")) == {

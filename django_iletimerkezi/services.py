@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Iterator, Mapping
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import partial, wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast
@@ -23,18 +23,16 @@ from .background import (
 )
 from .conf import get_client
 from .exceptions import IletimerkeziError
+from .mirror.journal import changes_of
 from .mirror.prune import Pruned, prune
 from .mirror.recorder import Limit, Progress, Recorder
 from .mirror.run import (
-    FetchResult,
-    GroupResult,
-    PhoneBookResult,
     group_fetch,
     phone_book_fetch,
     run_group,
     run_phone_book,
 )
-from .models import Fetch, Group
+from .models import ChangeQuerySet, Fetch, Group
 
 if TYPE_CHECKING:
     from .api import IletimerkeziClient
@@ -73,6 +71,47 @@ logger.addHandler(logging.NullHandler())
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FetchResult:
+    """Group counts, errors and warnings of a fetch.
+
+    ``fetch`` is the record of the fetch. Each group is counted once. ``missing`` counts the groups
+    that this fetch found to be no longer listed. ``failures`` maps the ids of failed groups to
+    their errors: a ``django.db.Error`` if the database cannot store a group's name. ``aliases``
+    maps a requested id to the returned id if they differ, as in the vendor's sample for get-group
+    (5 returns 97101). ``clock_ahead`` is how far this machine's clock was ahead of the vendor's
+    clock, None if the vendor sent no date.
+    """
+
+    fetch: Fetch
+    created: int
+    changed: int
+    unchanged: int
+    missing: int
+    failures: Mapping[int, IletimerkeziError | db.Error] = field(default_factory=dict)
+    aliases: Mapping[int, int] = field(default_factory=dict)
+    clock_ahead: timedelta | None = None
+
+    @property
+    def changes(self) -> ChangeQuerySet:
+        """The changes that the fetch recorded, oldest first."""
+        return changes_of(self.fetch)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GroupResult(FetchResult):
+    """Result of fetching a group: the mirrored ``group`` from the answer, and the counts."""
+
+    group: Group
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PhoneBookResult(FetchResult):
+    """Result of fetching the phone book: a ``FetchResult`` with the number of ``main_groups``."""
+
+    main_groups: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -207,10 +207,9 @@ class Recorder:
         else:  # After a pause, listings and aliases are requested again.
             self._limit.has_advanced = True
 
-    def resume(self, mentioned: Iterable[int]) -> Collection[int]:
-        """Add the groups that earlier processes mentioned. Returns the ids of failed groups."""
+    def resume(self, mentioned: Iterable[int]) -> None:
+        """Add the groups that earlier processes mentioned."""
         self._mentioned.update(mentioned)
-        return _recorded_failures(self._journal.fetch).keys()
 
     def note_clock(self, ahead: timedelta | None) -> None:
         """Note how far a machine's clock is ahead of the vendor's, None if unknown.

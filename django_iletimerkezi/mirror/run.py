@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import datetime
 from itertools import islice
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,10 +16,9 @@ from django.db.models import Q
 from ..api.parsing import Answer, GroupData, Listing
 from ..exceptions import FetchPaused, FetchTakenOver, GroupNotFound, IletimerkeziError
 from ..ids import MAX_ID, check_id
-from ..models import ChangeQuerySet, Fetch, Group
+from ..models import Fetch, Group
 from . import rules
 from .crawl import Crawl, Failure, Frontier, ask_once
-from .journal import changes_of
 from .recorder import Recorder
 from .store import without_listed_parent
 
@@ -31,47 +30,6 @@ logger = logging.getLogger("django_iletimerkezi")
 MAX_UNLISTED = 1_000
 """Most unmentioned groups that one fetch requests one by one: more than anybody removes between two
 fetches. The next fetch requests the rest."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FetchResult:
-    """Group counts, errors and warnings of a fetch.
-
-    ``fetch`` is the record of the fetch. Each group is counted once. ``missing`` counts the groups
-    that this fetch found to be no longer listed. ``failures`` maps the ids of failed groups to
-    their errors: a ``django.db.Error`` if the database cannot store a group's name. ``aliases``
-    maps a requested id to the returned id if they differ, as in the vendor's sample for get-group
-    (5 returns 97101). ``clock_ahead`` is how far this machine's clock was ahead of the vendor's
-    clock, None if the vendor sent no date.
-    """
-
-    fetch: Fetch
-    created: int
-    changed: int
-    unchanged: int
-    missing: int
-    failures: Mapping[int, IletimerkeziError | db.Error] = field(default_factory=dict)
-    aliases: Mapping[int, int] = field(default_factory=dict)
-    clock_ahead: timedelta | None = None
-
-    @property
-    def changes(self) -> ChangeQuerySet:
-        """The changes that the fetch recorded, oldest first."""
-        return changes_of(self.fetch)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupResult(FetchResult):
-    """Result of fetching a group: the mirrored ``group`` from the answer, and the counts."""
-
-    group: Group
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PhoneBookResult(FetchResult):
-    """Result of fetching the phone book: a ``FetchResult`` with the number of ``main_groups``."""
-
-    main_groups: int
 
 
 class Earlier(NamedTuple):
@@ -203,8 +161,10 @@ def _resume(fetch: Fetch, recorder: Recorder) -> Earlier:
     # In the first process both times are equal, because the start of the fetch sets both.
     if fetch.started_at and fetch.started_at != fetch.alive_at:
         earlier = _stored_since(fetch.started_at, fetch._state.db)
-    failed = recorder.resume(earlier.mentioned)
-    earlier.subgroups.update({pk: [] for pk in failed})  # Do not request them again.
+    recorder.resume(earlier.mentioned)
+    earlier.subgroups.update(
+        {pk: [] for pk in fetch.reasons}
+    )  # Do not request failed groups again.
     return earlier
 
 

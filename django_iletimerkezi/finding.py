@@ -14,6 +14,9 @@ from .turkish import search_key
 
 ORDER = ("sort_key", "pk")
 
+MAX_PARTS = 6
+"""Most parts of a path, the ellipsis included. They fill one or two lines."""
+
 
 class Part(NamedTuple):
     """A group in a path, and the text of its link."""
@@ -50,8 +53,8 @@ def read_paths(
     paths = groups.only("parent").paths(ids)
     for pk, path in paths.items():
         whole = path if inclusive else path[:-1]
-        # Keep seven groups, so that ``shortened`` still adds the ellipsis.
-        paths[pk] = whole[:1] + whole[1:][-6:]
+        # Keep one group too many, so that ``shortened`` still adds the ellipsis.
+        paths[pk] = whole[:1] + whole[1:][-MAX_PARTS:]
     named = groups.in_bulk({group.pk for path in paths.values() for group in path})
     return {
         pk: shortened([named[group.pk] for group in path if group.pk in named])
@@ -60,13 +63,14 @@ def read_paths(
 
 
 def shortened(path: Sequence[Group]) -> tuple[Part, ...]:
-    """Shorten a path to at most six parts, which fill one or two lines.
+    """Shorten a path to at most ``MAX_PARTS`` parts.
 
     An ellipsis replaces the omitted groups and links to the last omitted group.
     """
-    if len(path) <= 6:
+    if len(path) <= MAX_PARTS:
         return tuple(map(part, path))
-    return (part(path[0]), Part(path[-5], "…"), *map(part, path[-4:]))
+    last_omitted, *rest = path[1 - MAX_PARTS :]
+    return (part(path[0]), Part(last_omitted, "…"), *map(part, rest))
 
 
 def part(group: Group) -> Part:

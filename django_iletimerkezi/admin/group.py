@@ -26,7 +26,6 @@ from django.http import (
 from django.http.response import HttpResponseBase
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
-from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.text import capfirst
@@ -205,7 +204,7 @@ class GroupAdmin(FetchingAdmin):
         if not fetch_admin and not self.has_fetch_permission(request):
             return {}
         fetches = fetch_admin.get_queryset(request) if fetch_admin else Fetch.objects.all()
-        is_alive = {"finished_at": None, "alive_at__gte": timezone.now() - Fetch.SILENCE}
+        is_alive = {"finished_at": None, "alive_at__gte": Fetch.start_of_silence()}
         running = fetches.filter(parent=None, **is_alive).order_by("-pk").first()
         url = page_url(fetch_admin, "change", running.pk) if running and fetch_admin else ""
         return {"running": running, "running_url": url}

@@ -50,15 +50,11 @@ class FetchQuerySet(models.QuerySet["Fetch"]):
 
 
 def _is_silent() -> models.Q:
-    return models.Q(alive_at__lt=_start_of_silence())
+    return models.Q(alive_at__lt=Fetch.start_of_silence())
 
 
 def _is_id(value: object) -> bool:
     return type(value) is int and 1 <= value <= MAX_ID
-
-
-def _start_of_silence() -> datetime:
-    return timezone.now() - Fetch.SILENCE
 
 
 class Fetch(models.Model):
@@ -171,6 +167,11 @@ class Fetch(models.Model):
             return str(_("phone book"))
         return _("group %s") % self.group_id
 
+    @classmethod
+    def start_of_silence(cls) -> datetime:
+        """Return the time since when a fetch must have written, or else it counts as silent."""
+        return timezone.now() - cls.SILENCE
+
     @property
     def is_finished(self) -> bool:
         return self.finished_at is not None
@@ -179,7 +180,7 @@ class Fetch(models.Model):
     def is_interrupted(self) -> bool:
         """Has the fetch probably stopped without recording its end, as after a kill -9?"""
         is_running = self.state == self.State.RUNNING
-        return is_running and bool(self.alive_at and self.alive_at < _start_of_silence())
+        return is_running and bool(self.alive_at and self.alive_at < self.start_of_silence())
 
     @property
     def reasons(self) -> dict[int, str]:

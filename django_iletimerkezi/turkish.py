@@ -52,6 +52,11 @@ _WEIGHTS = _Weights(
 )
 
 
+def keys(name: str) -> tuple[str, str]:
+    """Return the sort key and the search key of a name."""
+    return sort_key(name), search_key(name)
+
+
 def sort_key(name: str) -> str:
     """Return a key that sorts names in Turkish alphabetical order, and numbers by value."""
     text = unicodedata.normalize("NFC", name[:SORT_KEY_LENGTH]).translate(_TO_LOWER).lower()

@@ -65,8 +65,7 @@ class GroupQuerySet(models.QuerySet["Group"]):
     def bulk_create(self, objs: Iterable[Group], *args: Any, **kwargs: Any) -> list[Group]:
         groups = list(objs)
         for group in groups:
-            group.fill_keys()
-            group.fill_sums()
+            _fill(group)
         if fields := kwargs.get("update_fields"):
             kwargs["update_fields"] = _with_keys(fields)
         return super().bulk_create(groups, *args, **kwargs)
@@ -81,7 +80,7 @@ class GroupQuerySet(models.QuerySet["Group"]):
 
     def update(self, **kwargs: Any) -> int:
         if isinstance(name := kwargs.get("name"), str):
-            kwargs |= {"sort_key": turkish.sort_key(name), "search_key": turkish.search_key(name)}
+            kwargs["sort_key"], kwargs["search_key"] = turkish.keys(name)
         return super().update(**kwargs)
 
     def listed(self) -> Self:
@@ -270,7 +269,7 @@ class Group(models.Model):
 
     def fill_keys(self) -> None:
         """Compute both keys from the name."""
-        self.sort_key, self.search_key = turkish.sort_key(self.name), turkish.search_key(self.name)
+        self.sort_key, self.search_key = turkish.keys(self.name)
 
     def fill_sums(self) -> None:
         """Set ``total`` and ``unexplored`` of a new group as if it had no subgroups.

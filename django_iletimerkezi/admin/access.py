@@ -23,8 +23,8 @@ def is_filtered(rows: QuerySet[Any]) -> bool:
 def find_admin(request: HttpRequest, site: AdminSite, model: type[Model]) -> ModelAdmin[Any] | None:
     """Return the admin of a model or of its proxy. Prefers an admin that the user may view."""
     registry = site._registry  # noqa: SLF001 - Django has no public way to list registered models
-    found = {each: own for each, own in registry.items() if each._meta.concrete_model is model}
-    admins = sorted(found.values(), key=lambda own: own.model is not model)
+    found = (own for each, own in registry.items() if each._meta.concrete_model is model)
+    admins = sorted(found, key=lambda own: own.model is not model)
     viewed = (own for own in admins if own.has_view_permission(request))
     return next(viewed, next(iter(admins), None))
 

@@ -162,9 +162,8 @@ def _resume(fetch: Fetch, recorder: Recorder) -> Earlier:
     if fetch.started_at and fetch.started_at != fetch.alive_at:
         earlier = _stored_since(fetch.started_at, fetch._state.db)
     recorder.resume(earlier.mentioned)
-    earlier.subgroups.update(
-        {pk: [] for pk in fetch.reasons}
-    )  # Do not request failed groups again.
+    # Do not request the failed groups again.
+    earlier.subgroups.update({pk: [] for pk in fetch.reasons})
     return earlier
 
 

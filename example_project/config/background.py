@@ -1,7 +1,7 @@
 """The settings of ``make run-background``: a worker fetches, and the sandbox answers slowly."""
 
 from . import settings
-from .settings import *  # noqa: F403
+from .settings import *  # noqa: F403 - the usual settings, with the changes below
 
 INSTALLED_APPS = [*settings.INSTALLED_APPS, "django_tasks_db"]
 TASKS = {"default": {"BACKEND": "django_tasks_db.DatabaseBackend"}}

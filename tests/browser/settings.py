@@ -20,7 +20,7 @@ LANGUAGE_CODE = "en"
 # A file, because the threads of the server and of a worker need connections of their own.
 if DATABASES["default"]["ENGINE"] == "django.db.backends.sqlite3":  # noqa: F405 - from there
     file = f"{tempfile.gettempdir()}/iletimerkezi-{os.getpid()}.sqlite3"
-    DATABASES["default"] |= {  # noqa: F405
+    DATABASES["default"] |= {  # noqa: F405 - from the settings above
         "NAME": file,
         "TEST": {"NAME": file},
         "OPTIONS": {"timeout": 30, "init_command": "PRAGMA synchronous = OFF"},

@@ -54,9 +54,8 @@ run-background: $(VENV)/background.stamp  ## open the same admin, with a backgro
 # compile all tests again.
 PYTEST = PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --numprocesses 4 --dist worksteal
 
-# Only the whole suite runs every line and branch, and fails if one is left out.
 test: $(VENV)/dev.stamp  ## run the whole suite, or what ARGS name
-	@$(PYTEST) $(or $(ARGS),--cov --cov-report term)
+	@$(PYTEST) $(ARGS)
 
 DATABASES = sqlite://:memory: \
 	postgres://postgres@127.0.0.1:5432/iletimerkezi \

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import gc
 from importlib.util import find_spec
 
 import pytest
@@ -25,3 +26,8 @@ if not find_spec("mypy"):
 @pytest.fixture
 def sandbox(iletimerkezi_sandbox: Sandbox) -> Sandbox:
     return iletimerkezi_sandbox
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector the collected tests, which all live until the end."""
+    gc.freeze()

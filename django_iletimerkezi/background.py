@@ -96,7 +96,8 @@ def _run_slice(fetch: Fetch, is_stopped: Callable[[], bool]) -> None:
         _push_next(fetch, pause)
     except (IletimerkeziError, ImproperlyConfigured) as error:
         logger.warning("Fetch %s failed: %s", fetch.pk, error)
-        # Some settings are read before the fetch is claimed, so their errors are not recorded yet.
+        # Usually the recorder has ended the fetch, and this call does nothing. But some settings
+        # are read before the fetch is claimed, so their errors are not recorded yet.
         _end(Fetch.objects.idle(), fetch, Fetch.State.FAILED, error)
         if getattr(error, "is_fatal", False) and (parent := _parent(fetch)):
             _end(Fetch.objects.unfinished(), parent, Fetch.State.FAILED, error)
@@ -131,7 +132,7 @@ def resume_fetches() -> int:
             continue
         # If several processes find the fetch, only one of them queues it.
         if persistently(partial(_free, fetch.pk)):
-            after_commit(fetch._state.db, partial(_push_or_log, fetch))
+            after_commit(fetch._state.db, partial(_push, fetch))
             resumed += 1
     return resumed
 
@@ -202,26 +203,25 @@ def _run(
             run_phone_book(fetch, client, recorder)
 
 
-def _push(fetch: Fetch) -> None:
-    """Hand the id of a fetch to the task queue. The engine of the host may raise anything."""
-    _require_engine()(fetch.pk)
+def _push(fetch: Fetch) -> str:
+    """Hand the id of a fetch to the task queue. Returns why the queue refused it, or ``""``.
 
-
-def _push_or_log(fetch: Fetch) -> None:
-    """Push a fetch. If the task queue refuses it, ``resume_fetches`` tries again later."""
+    After a refusal, ``resume_fetches`` tries again later.
+    """
     try:
-        _push(fetch)
-    except Exception as error:  # noqa: BLE001 - see _push
-        logger.warning("Fetch %s could not be queued: %s", fetch.pk, describe_cause(error))
+        _require_engine()(fetch.pk)
+    except Exception as error:  # noqa: BLE001 - the engine of the host may raise anything
+        refusal = describe_cause(error)
+        logger.warning("Fetch %s could not be queued: %s", fetch.pk, refusal)
+        return refusal
+    return ""
 
 
 def _push_or_fail(fetch: Fetch) -> None:
     """Push a fetch. If the task queue refuses it, the fetch fails, and its record says why."""
-    try:
-        _push(fetch)
-    except Exception as error:  # noqa: BLE001 - see _push
-        text = _("The task queue refused the fetch: %s") % describe_cause(error)
-        _end(Fetch.objects.idle(), fetch, Fetch.State.FAILED, IletimerkeziError(text))
+    if refusal := _push(fetch):
+        error = IletimerkeziError(_("The task queue refused the fetch: %s") % refusal)
+        _end(Fetch.objects.idle(), fetch, Fetch.State.FAILED, error)
 
 
 def _end(
@@ -240,10 +240,10 @@ def _end(
 def _push_next(fetch: Fetch, pause: FetchPaused) -> None:
     """Push a paused fetch, or its new parts if it waits for them."""
     if pause.state == Fetch.State.QUEUED:
-        _push_or_log(fetch)
+        _push(fetch)
     else:
         for part in _fetches().filter(parent=fetch, started_at=None).unfinished():
-            _push_or_log(part)
+            _push(part)
         _push_if_done(fetch)  # The last part may have ended before the fetch began to wait.
 
 
@@ -260,7 +260,7 @@ def _push_parent_if_done(part: Fetch) -> None:
 def _push_if_done(parent: Fetch) -> None:
     """Push a parent if all its parts have ended, so that it finishes."""
     if not _fetches().filter(parent=parent).unfinished().exists():
-        _push_or_log(parent)
+        _push(parent)
 
 
 @contextmanager

@@ -21,8 +21,8 @@ Step = Literal["environment", "name", "connection", "tls", "answer"]
 """The steps of a request, in order."""
 
 PATIENCE = 120
-"""Longest pause in seconds that we accept from the vendor. Most pauses are shorter, and people do
-not wait longer for a command."""
+"""Seconds that we wait for the vendor: the longest ``Retry-After`` that we accept, and the longest
+time without any answer during a crawl. Most pauses are shorter, and people do not wait longer."""
 
 
 class IletimerkeziError(Exception):
@@ -119,9 +119,15 @@ class ServiceUnavailable(IletimerkeziError):
     """The vendor could not be reached, did not answer in time, or answered 429 or 5xx.
 
     ``code`` is the code of the answer, or None. ``retry_after`` is how many seconds the vendor
-    asked us to wait, or None. ``temporary`` means that the same request may succeed within
-    ``PATIENCE`` seconds. The vendor documents only 503. The other codes are common answers of
-    servers and proxies.
+    asked us to wait, or None. The vendor documents only 503. The other codes are common answers of
+    servers and proxies. The causes and their attributes:
+
+    - 429, and 502 to 504 with a ``Retry-After`` up to ``PATIENCE``: ``temporary``, because the same
+      request may succeed soon, and ``is_throttled``;
+    - 502 to 504 without ``Retry-After``, timeouts and broken connections: ``temporary``;
+    - the same with a longer ``Retry-After``: ``is_fatal``;
+    - other codes from 500 to 599: none of them;
+    - failures that are the same for every group, such as an unknown host: ``is_fatal``.
     """
 
     def __init__(
@@ -178,7 +184,11 @@ class UnexpectedResponse(IletimerkeziError):
 
 
 class FetchPaused(IletimerkeziError):
-    """The fetch has stored its answers and can be continued. ``state`` is its state until then."""
+    """The fetch has stored its answers and can be continued.
+
+    ``state`` is ``queued``, or ``running`` for a phone book that waits for its parts. Not an error,
+    but it ends a series of fetches like a fatal error.
+    """
 
     is_fatal = True
 
@@ -204,7 +214,6 @@ _BY_CODE: dict[int, type[ApiError]] = {
     462: GroupNotFound,
     463: GroupNotFound,
 }
-_TEMPORARY = {429, 502, 503, 504}
 
 
 def error_for(code: int, message: str) -> IletimerkeziError:
@@ -214,5 +223,5 @@ def error_for(code: int, message: str) -> IletimerkeziError:
             "iletimerkezi is not available: it answered %(code)s (%(message)s). "
             "If this persists, contact the vendor's support."
         ) % {"code": code, "message": message or _("no message")}
-        return ServiceUnavailable(text, code=code, temporary=code in _TEMPORARY)
+        return ServiceUnavailable(text, code=code, temporary=code in {429, 502, 503, 504})
     return _BY_CODE.get(code, ApiError)(code, message)

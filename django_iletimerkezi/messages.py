@@ -121,7 +121,7 @@ def describe_other_account() -> str:
 def describe_recorded_warnings(fetch: Fetch) -> list[str]:
     """Return one line for each warning in the record of a fetch."""
     account = [describe_other_account()] if fetch.maybe_other_account else []
-    return [*account, *_describe_warnings(fetch.returned_ids, fetch.clock_ahead)]
+    return [*account, *_describe_warnings(fetch.aliases_by_id, fetch.clock_ahead)]
 
 
 def describe_warnings(result: FetchResult) -> list[str]:

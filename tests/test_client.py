@@ -439,7 +439,7 @@ def test_the_largest_valid_id_is_accepted() -> None:
 def test_a_forked_process_opens_its_own_connections() -> None:
     with Vendor(vendor.keep_alive) as server, make_client(server.url) as client:
         client.get_group(5)
-        client_module._leave_parent()
+        client_module._after_fork()
         client.get_group(5)
         assert server.accepted == 2
 

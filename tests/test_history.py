@@ -30,7 +30,7 @@ from django_iletimerkezi.exceptions import (
 )
 from django_iletimerkezi.mirror import bulk, prune, recorder
 from django_iletimerkezi.mirror.journal import Journal
-from django_iletimerkezi.models import Change, ChangeQuerySet, Fetch, Group, MirrorLock
+from django_iletimerkezi.models import Change, Fetch, Group, MirrorLock, history
 from django_iletimerkezi.services import fetch_each, fetch_group, fetch_groups, prune_fetches
 from django_iletimerkezi.signals import fetch_finished, groups_changed
 from django_iletimerkezi.testing import GroupDict, Sandbox
@@ -559,7 +559,7 @@ def test_a_project_without_time_zones_records_local_times(sandbox: Sandbox) -> N
 def test_changes_since_a_time_leave_out_older_changes(
     monkeypatch: pytest.MonkeyPatch, limit: int
 ) -> None:
-    monkeypatch.setattr(ChangeQuerySet, "MAX_IDS", limit)
+    monkeypatch.setattr(history, "CHUNK", limit)
     with phone_book({1: [2], 2: []}) as server:
         fetch_group(1)
         moment = timezone.now()
@@ -708,7 +708,6 @@ def test_prune_deletes_changes_in_small_transactions(
     fetches: list[Fetch], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(prune, "MAX_DELETED", 4)
-    monkeypatch.setattr(prune, "PAUSE", 0)
     assert prune_fetches(older_than=timedelta(days=98)) == (1, 6)
 
 

@@ -306,7 +306,7 @@ def test_missing_main_groups_are_not_checked_again() -> None:
 def test_unlisted_main_groups_are_checked_up_to_the_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(run_module, "MAX_UNLISTED", 2)
+    monkeypatch.setattr(run_module, "MAX_UNMENTIONED", 2)
     with phone_book({pk: [] for pk in range(1, 7)}, *range(1, 7)) as server:
         fetch(server)
         server.main_ids = [6]

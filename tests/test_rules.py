@@ -453,7 +453,7 @@ def expected(history: list[Reply]) -> dict[int, tuple[object, ...]]:
             continue
         if given_answer.asked_for == given_answer.group.id:
             listed[given_answer.asked_for] = max(listed.get(given_answer.asked_for, moment), moment)
-    named = {pk: parent for pk, (_moment, parent) in placed.items() if parent != rules.TOP}
+    named = {pk: parent for pk, (_moment, parent) in placed.items() if parent}
     state: dict[int, tuple[object, ...]] = {}
     for pk, (moment, count, name) in seen.items():
         denials = [denied.get(pk), listed.get(named.get(pk, 0))]

@@ -204,7 +204,7 @@ class GroupAdmin(FetchingAdmin):
         if not fetch_admin and not self.has_fetch_permission(request):
             return {}
         fetches = fetch_admin.get_queryset(request) if fetch_admin else Fetch.objects.all()
-        is_alive = {"finished_at": None, "alive_at__gte": Fetch.start_of_silence()}
+        is_alive = {"finished_at": None, "alive_at__gte": Fetch.silence_cutoff()}
         running = fetches.filter(parent=None, **is_alive).order_by("-pk").first()
         url = page_url(fetch_admin, "change", running.pk) if running and fetch_admin else ""
         return {"running": running, "running_url": url}

@@ -180,10 +180,10 @@ class IletimerkeziClient:
                 # Queueing must not count against the timeout. urllib3 rejects a timeout of 0.
                 seconds = min(self._timeout, max(end - monotonic(), 0.1))
                 asked_at = datetime.now(UTC)
-                outcome = self._exchange(line, method, args, seconds)
+                outcome = self._attempt(line, method, args, seconds)
             if not isinstance(outcome, BaseException):
                 return asked_at, outcome
-            self._wait(0)  # Raises RuntimeError if closing the client caused the error.
+            self._check_open()  # Closing the client may have caused the error.
             if isinstance(outcome, IletimerkeziError):
                 outcome.asked_at = asked_at
             if not isinstance(outcome, ServiceUnavailable):
@@ -201,7 +201,7 @@ class IletimerkeziClient:
         """Reserve an idle line, and wait while the vendor throttles."""
         line = self._idle.get()
         try:
-            self._wait(0)
+            self._check_open()
             while (pause := self._resume_at - monotonic()) > 0:
                 self._wait(pause)
             yield line
@@ -222,12 +222,15 @@ class IletimerkeziClient:
             self._resume_at = max(self._resume_at, monotonic() + pause)
         return pause
 
+    def _check_open(self) -> None:
+        self._wait(0)
+
     def _wait(self, seconds: float) -> None:
         """Wait until the time is over. Raises RuntimeError as soon as the client is closed."""
         if self._closed.wait(seconds):
             raise RuntimeError("the client is closed")
 
-    def _exchange(
+    def _attempt(
         self, line: Line, method: Method[T], args: tuple[Any, ...], seconds: float
     ) -> T | BaseException:
         """Send a request once. Returns the parsed answer, or the error that the caller must raise.
@@ -267,13 +270,13 @@ class IletimerkeziClient:
 _clients: WeakSet[IletimerkeziClient] = WeakSet()
 
 
-def _leave_parent() -> None:
+def _after_fork() -> None:
     for client in _clients:
         client._leave_parent()  # noqa: SLF001 - defined in this module
 
 
 with suppress(AttributeError):  # Windows cannot fork.
-    os.register_at_fork(after_in_child=_leave_parent)
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _retry_after(value: str) -> float | None:

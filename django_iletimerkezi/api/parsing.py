@@ -22,9 +22,6 @@ from ..ids import MAX_ID, parse_digits, parse_number
 
 T = TypeVar("T")
 
-MAX_COUNT = 2**31 - 1
-"""Largest accepted number of contacts in a group. Sums of counts still fit into a big integer."""
-
 _INDEX = re.compile(r"0|[1-9][0-9]{0,18}")
 _UNSTORABLE = re.compile(r"[\x00\ud800-\udfff]")
 
@@ -198,7 +195,8 @@ def _group(value: Any, path: str, above: tuple[int, ...]) -> GroupData:
     return GroupData(
         id=group_id,
         name=_name(fields, path),
-        count=_whole_number(fields, "count", path, MAX_COUNT),
+        # The sums of such counts fit into a big integer.
+        count=_whole_number(fields, "count", path, 2**31 - 1),
         children=tuple(
             _group(child, f"{path}.children[{index}]", (*above, group_id))
             for index, child in _items(fields.get("children"), f"{path}.children")

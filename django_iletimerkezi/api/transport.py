@@ -57,14 +57,14 @@ class Line:
         try:
             with self._watchdog.limit(self, seconds):
                 try:
-                    status, body = self._exchange(request, seconds)
+                    status, body = self._send(request, seconds)
                 except requests.ConnectionError:
                     if self.headers or self._is_cut or not kept or self._socket is not kept:
                         raise
                     # Retry, because the server had already closed the idle connection.
-                    status, body = self._exchange(request, seconds)
+                    status, body = self._send(request, seconds)
         except Exception:
-            if not self._is_cut:
+            if not self._is_cut:  # Else TimeoutError replaces the error below.
                 raise
         finally:
             if self._connection and self._connection.sock is None:
@@ -92,7 +92,7 @@ class Line:
             self._connection.close()
         self._drop_duplicate()
 
-    def _exchange(self, request: requests.PreparedRequest, seconds: float) -> tuple[int, bytes]:
+    def _send(self, request: requests.PreparedRequest, seconds: float) -> tuple[int, bytes]:
         options = self.session.merge_environment_settings(
             request.url or "", {}, stream=True, verify=None, cert=None
         )

@@ -74,7 +74,7 @@ class Crawl:
 
     def arrived(self) -> Iterator[Answer]:
         """Yield the answers that arrived before the crawl stopped."""
-        for _group_id, outcome in self._workers.arrived():
+        for _group_id, outcome in _drain(self._workers.outcomes):
             if isinstance(outcome, Answer):
                 yield outcome
 
@@ -151,8 +151,9 @@ class Frontier:
     upper level, and its subgroups count one level below. Without a depth, all groups are
     on level 0.
 
-    ``answered`` has the subgroups of the groups that were requested before, by group id. These
-    groups are not requested again, and ``skipped`` counts them.
+    Groups in ``asked`` have been requested, and their answers will be added. ``answered`` has the
+    subgroups of the groups that earlier processes requested, by group id. These groups are not
+    requested again, and ``skipped`` counts them.
     """
 
     def __init__(
@@ -220,7 +221,7 @@ class Workers(Generic[T]):
         self._number = number
         self._language = translation.get_language()
         self._tasks: SimpleQueue[int | None] = SimpleQueue()
-        self._outcomes: SimpleQueue[tuple[int, T | BaseException]] = SimpleQueue()
+        self.outcomes: SimpleQueue[tuple[int, T | BaseException]] = SimpleQueue()
         self._waiting = 0
         self._is_over = False
         self._changed = threading.Condition()
@@ -250,16 +251,12 @@ class Workers(Generic[T]):
         """Wait for the next outcome. Calls ``tick`` every second meanwhile."""
         while True:
             try:
-                group_id, outcome = self._outcomes.get(timeout=TICK)
+                group_id, outcome = self.outcomes.get(timeout=TICK)
             except Empty:
                 tick()
             else:
                 self._note_waiting(-_size(outcome))
                 return group_id, outcome
-
-    def arrived(self) -> Iterator[tuple[int, T | BaseException]]:
-        """Yield the outcomes that have already arrived."""
-        return _drain(self._outcomes)
 
     def withdraw(self) -> list[int]:
         """Remove and return the queued groups that no thread has requested yet."""
@@ -274,7 +271,7 @@ class Workers(Generic[T]):
                 except BaseException as error:  # noqa: BLE001 - the crawl raises the error
                     outcome = error
                 self._note_waiting(_size(outcome))
-                self._outcomes.put((group_id, outcome))
+                self.outcomes.put((group_id, outcome))
                 if getattr(outcome, "is_fatal", False):
                     return
                 with self._changed:

@@ -1,4 +1,4 @@
-"""Records a fetch and its changes while the fetch runs."""
+"""The only writer of the rows of Fetch and Change, except for their deletion."""
 
 from __future__ import annotations
 
@@ -21,9 +21,6 @@ from ..signals import fetch_finished, groups_changed
 from . import bulk
 from .retry import after_commit, is_unstorable, persistently
 from .rules import Difference
-
-MAX_REASON = 1_000
-"""Most characters of an error message: twice as many as our longest message has."""
 
 _COUNTERS = "asked", "known", "created", "changed", "missing", "failed"
 _SET_BY_RECORDER = "asked", "known", "failed", "aliases", "clock_ahead", "maybe_other_account"
@@ -78,7 +75,7 @@ class Tally:
 
 
 class Journal:
-    """Records one fetch while it runs.
+    """Writes the row of one fetch and its changes, from the start to the end.
 
     Each write raises FetchTakenOver, and writes nothing, if the row has another token.
     """
@@ -176,7 +173,7 @@ class Journal:
         returned = {each.group_id for each in differences if each.kind == Change.Kind.RETURNED}
         if not self.fetch.parent_id:  # For a part, another part may have recorded the absence.
             returned &= self.tally.missing
-        dropped = self._drop_absences(using, returned)
+        dropped = self._drop_missing_changes(using, returned)
         kept = [
             each
             for each in differences
@@ -191,7 +188,7 @@ class Journal:
     def confirm(self) -> None:
         self._is_committed = True
 
-    def probe(self, using: str, groups: Iterable[Group]) -> None:
+    def try_names(self, using: str, groups: Iterable[Group]) -> None:
         """Write a change with each group's name, to test whether the database can store the names.
 
         The caller must roll the transaction back.
@@ -214,7 +211,7 @@ class Journal:
         self.tally.add(changes_of(self.fetch).values_list("group_id", "kind").iterator())
         self._is_committed = True
 
-    def _drop_absences(self, using: str, returned: Iterable[int]) -> set[int]:
+    def _drop_missing_changes(self, using: str, returned: Iterable[int]) -> set[int]:
         """Delete the ``MISSING`` changes that this fetch recorded for groups that are listed again.
 
         A group that moves is missing for a moment if the answer for its old parent is stored in an
@@ -330,7 +327,8 @@ def _ascii(text: str) -> str:
 def reason(error: BaseException) -> str:
     """Return the first line of an error message, or the type of an error without a message."""
     try:
-        text = visible(str(error).partition("\n")[0][:MAX_REASON])
+        # Our longest message has half as many characters.
+        text = visible(str(error).partition("\n")[0][:1_000])
     except Exception:  # noqa: BLE001 - a host's exception may raise anything here
         text = ""
     return text or type(error).__name__

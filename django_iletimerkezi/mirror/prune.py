@@ -18,10 +18,6 @@ MAX_DELETED = 5_000
 """Most changes deleted per transaction. Smaller chunks take longer in total, and larger chunks make
 a running fetch wait noticeably."""
 
-PAUSE = 0.1
-"""Seconds to wait after a full chunk. A writer that waits for SQLite's lock retries at least this
-often, so it gets the lock during the pause."""
-
 
 class Pruned(NamedTuple):
     """Numbers of deleted rows."""
@@ -54,7 +50,8 @@ def delete(fetches: FetchQuerySet) -> Pruned:
         while chunk := list(rows[:MAX_DELETED]):
             deleted += persistently(partial(_delete, rows=changes, ids=chunk))
             if len(chunk) == MAX_DELETED:
-                time.sleep(PAUSE)
+                # A writer that waits for SQLite's lock retries at least this often.
+                time.sleep(0.1)
     for few in chunked(ids):
         persistently(partial(_delete, rows=Fetch.objects.all(), ids=few))
     return Pruned(len(chosen), deleted)

@@ -1,9 +1,12 @@
-"""Stores the answers of a fetch in batches, and reports the progress of the fetch."""
+"""Collects the outcomes of a fetch, stores them in batches, and reports the progress.
+
+The journal writes the row of the fetch. The recorder decides when and with which values.
+"""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -25,7 +28,7 @@ from ..exceptions import (
 from ..models import Fetch
 from . import rules
 from .crawl import Failure
-from .journal import Journal, Tally
+from .journal import Journal
 from .retry import drop_dead_connections, interrupts_deferred
 from .store import store
 
@@ -89,7 +92,7 @@ class Limit:
 
 
 class Recorder:
-    """Stores the outcomes of a fetch in batches, and records the fetch from start to end.
+    """Stores the outcomes of a fetch in batches. ``mentioned`` has all groups in the answers.
 
     A fetch with a ``limit`` can pause and be continued. If the process must exit, such a fetch is
     queued, while a fetch without a limit ends as cancelled.
@@ -101,7 +104,7 @@ class Recorder:
         report: Callable[[Progress], object] | None = None,
         limit: Limit | None = None,
     ) -> None:
-        self._journal = Journal(fetch)
+        self.journal = Journal(fetch)
         self._report = report
         self._limit = limit or Limit()
         self._can_pause = limit is not None
@@ -110,7 +113,7 @@ class Recorder:
         self._pending_groups = 0
         self._stored_at = monotonic()
         self._aliases: dict[int, int] = {}
-        self._mentioned: set[int] = set()
+        self.mentioned: set[int] = set()
         self._unrecorded = 0
         """The number of failures of parts that are counted, but not in ``progress.failures``."""
 
@@ -119,8 +122,8 @@ class Recorder:
         """Record the start and the end of the fetch, even if an error ends it."""
         try:
             with interrupts_deferred():
-                self._journal.start()
-                self.progress.fetch = fetch = self._journal.fetch
+                self.journal.start()
+                self.progress.fetch = fetch = self.journal.fetch
                 self.progress.failures |= _recorded_failures(fetch)
                 self.progress.maybe_other_account |= fetch.maybe_other_account
             yield
@@ -128,16 +131,16 @@ class Recorder:
             raise  # The row belongs to another process.
         except FetchPaused as pause:
             self._release(pause.state)
-            pause.fetch = self._journal.fetch
+            pause.fetch = self.journal.fetch
             raise
         except BaseException as error:
-            if self._can_pause and not isinstance(error, Exception):  # SystemExit or Ctrl-C.
+            is_exit = not isinstance(error, Exception)  # SystemExit or Ctrl-C.
+            if is_exit and self._can_pause:
                 self._release(Fetch.State.QUEUED)
                 raise
-            is_cancelled = not isinstance(error, Exception)
-            state = Fetch.State.CANCELLED if is_cancelled else Fetch.State.FAILED
+            state = Fetch.State.CANCELLED if is_exit else Fetch.State.FAILED
             if isinstance(error, IletimerkeziError):
-                error.fetch = self._journal.fetch
+                error.fetch = self.journal.fetch
             try:
                 self._finish(state, error)
             except (db.Error, FetchTakenOver):
@@ -151,27 +154,23 @@ class Recorder:
         self._note_progress()
         with interrupts_deferred():
             if self.progress.fetch:
-                self._journal.finish(state, error, self.progress.failures)
+                self.journal.finish(state, error, self.progress.failures)
         drop_dead_connections()
 
     def _release(self, state: str) -> None:
         self._note_progress()
         with interrupts_deferred():
             if self.progress.fetch:
-                self._journal.release(state, self.progress.failures)
-
-    @property
-    def tally(self) -> Tally:
-        return self._journal.tally
+                self.journal.release(state, self.progress.failures)
 
     def _note_progress(self) -> None:
-        fetch, progress = self._journal.fetch, self.progress
+        fetch, progress = self.journal.fetch, self.progress
         # After a pause, ``done`` starts at 0 until the groups of earlier processes are counted.
         fetch.asked = max(fetch.asked, progress.done)
         fetch.known = max(progress.known, fetch.asked)
         fetch.failed = len(progress.failures) + self._unrecorded
         fetch.maybe_other_account = progress.maybe_other_account
-        aliases = fetch.returned_ids | self._aliases
+        aliases = fetch.aliases_by_id | self._aliases
         fetch.aliases = dict(islice(aliases.items(), Fetch.MAX_FAILURES))
 
     def add(self, outcome: Answer | Listing | Failure) -> None:
@@ -179,7 +178,7 @@ class Recorder:
             self._note_failure(outcome)
         else:
             mentioned = rules.mentions(outcome)
-            self._mentioned.update(mentioned)
+            self.mentioned.update(mentioned)
             self._pending.append(outcome)
             self._pending_groups += len(mentioned)
         if isinstance(outcome, Answer):
@@ -190,10 +189,11 @@ class Recorder:
     def _note_failure(self, failure: Failure) -> None:
         is_absent = isinstance(failure.error, GroupNotFound)
         if is_absent:
-            self._pending.append(_absence(failure.asked_for, failure.error))
+            asked_at = failure.error.asked_at or datetime.now(UTC)
+            self._pending.append(Absence(failure.asked_for, asked_at))
         # A denied group that no answer mentioned is an expected result, not a failure.
         failures = self.progress.failures
-        if not is_absent or failure.asked_for in self._mentioned:
+        if not is_absent or failure.asked_for in self.mentioned:
             failures[failure.asked_for] = failure.error
         # The row keeps the first failures, so that they are not requested again after a pause.
         if is_absent or len(failures) <= Fetch.MAX_FAILURES:
@@ -207,25 +207,18 @@ class Recorder:
         else:  # After a pause, listings and aliases are requested again.
             self._limit.has_advanced = True
 
-    def resume(self, mentioned: Iterable[int]) -> None:
-        """Add the groups that earlier processes mentioned."""
-        self._mentioned.update(mentioned)
-
     def note_clock(self, ahead: timedelta | None) -> None:
         """Note how far a machine's clock is ahead of the vendor's, None if unknown.
 
         The record keeps the largest difference.
         """
-        fetch = self._journal.fetch
+        fetch = self.journal.fetch
         known = [each for each in (fetch.clock_ahead, ahead) if each is not None]
         fetch.clock_ahead = max(known, key=abs, default=None)
 
-    def add_parts(self, parts: Sequence[Fetch]) -> None:
-        self._journal.add_parts(parts)
-
     def count_part(self, part: Fetch) -> None:
         """Add the counters, failures and warnings of a part to those of its parent."""
-        self._aliases |= part.returned_ids
+        self._aliases |= part.aliases_by_id
         self.note_clock(part.clock_ahead)
         self.progress.done += part.asked
         self.progress.known += part.known
@@ -239,13 +232,13 @@ class Recorder:
 
     def count_earlier(self) -> None:
         """Count the unmentioned groups that an earlier process requested."""
-        earlier = max(self._journal.fetch.asked - self.progress.done, 0)
+        earlier = max(self.journal.fetch.asked - self.progress.done, 0)
         self.progress.done += earlier
         self.progress.known += earlier
 
     def unmentioned(self, group_ids: Iterable[int], asked: Container[int]) -> Iterator[int]:
         """Yield the ids that no answer of this fetch mentioned and that are not in ``asked``."""
-        return (pk for pk in group_ids if pk not in self._mentioned and pk not in asked)
+        return (pk for pk in group_ids if pk not in self.mentioned and pk not in asked)
 
     def report(self, known: int, newly_skipped: int) -> None:
         """Report the progress. ``newly_skipped`` groups were fetched by an earlier process."""
@@ -263,7 +256,7 @@ class Recorder:
                 self.flush()
             else:  # No request has succeeded since the last batch.
                 self._note_progress()
-                self._journal.show_life()
+                self.journal.show_life()
                 self._stored_at = monotonic()
 
     def flush(self) -> None:
@@ -273,10 +266,10 @@ class Recorder:
         self._note_progress()
         unstorable: dict[int, db.Error] = {}
         with interrupts_deferred():
-            store(self._pending, unstorable, self._journal)
-            self._journal.confirm()
+            store(self._pending, unstorable, self.journal)
+            self.journal.confirm()
             self.progress.failures |= unstorable
-            self._mentioned.difference_update(unstorable)
+            self.mentioned.difference_update(unstorable)
             self._pending, self._pending_groups = [], 0
             self._stored_at = monotonic()
             self.progress.unstored = 0
@@ -290,21 +283,17 @@ class Recorder:
 
     def counts(self) -> dict[str, Any]:
         """Return the field values of a ``FetchResult``."""
-        tally = self.tally
-        unchanged = self._mentioned - tally.created - tally.changed - tally.missing
+        tally = self.journal.tally
+        unchanged = self.mentioned - tally.created - tally.changed - tally.missing
         return {
-            "fetch": self._journal.fetch,
+            "fetch": self.journal.fetch,
             **tally.counts(),
             "unchanged": len(unchanged),
             "failures": self.progress.failures,
             "aliases": self._aliases,
-            "clock_ahead": self._journal.fetch.clock_ahead,
+            "clock_ahead": self.journal.fetch.clock_ahead,
         }
 
 
 def _recorded_failures(fetch: Fetch) -> dict[int, IletimerkeziError | db.Error]:
     return {pk: IletimerkeziError(reason) for pk, reason in fetch.reasons.items()}
-
-
-def _absence(group_id: int, error: IletimerkeziError) -> Absence:
-    return Absence(group_id, error.asked_at or datetime.now(UTC))

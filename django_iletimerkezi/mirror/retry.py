@@ -18,12 +18,8 @@ from ..models import Group
 
 T = TypeVar("T")
 
-_PAUSES = (0.1, 1, 3, 10)
-"""Seconds before each retry: conflicts end quickly, but a server restart takes longer."""
 _CONFLICTS = {(1020,), (1205,), (1213,)}
 """MariaDB and MySQL: record changed, lock wait timeout, deadlock."""
-_WRONG_STRING = (1366,)
-"""MariaDB and MySQL: the character set lacks a character. mysqlclient raises no DataError here."""
 
 
 def persistently(write: Callable[[str], T]) -> T:
@@ -36,7 +32,8 @@ def persistently(write: Callable[[str], T]) -> T:
     connection = connections[using]
     opened, was_lost = None, False
     with interrupts_deferred():
-        pauses = iter(_PAUSES)
+        # In seconds: conflicts end quickly, but a server restart takes longer.
+        pauses = iter((0.1, 1, 3, 10))
         while True:
             _drop_if_dead(connection)
             try:
@@ -77,7 +74,8 @@ def after_commit(using: str | None, act: Callable[[], object]) -> None:
 
 
 def is_unstorable(error: Error) -> bool:
-    return isinstance(error, DataError) or error.args[:1] == _WRONG_STRING
+    # For a character that the column cannot store, mysqlclient raises 1366, but no DataError.
+    return isinstance(error, DataError) or error.args[:1] == (1366,)
 
 
 def _is_alive(connection: BaseDatabaseWrapper) -> bool:

@@ -41,12 +41,9 @@ from ..models import Change, Group
 Sums = tuple[int, int]
 """``total`` and ``unexplored``."""
 
-TOP = 0
-"""Parent id of a main group. None means that the parent is unknown."""
-
 _DEFAULTS = {field.attname: field.get_default() for field in Group._meta.concrete_fields}
 """The column values of a new row, in the order that ``from_db`` expects."""
-_compared = attrgetter("name", "count", "parent_id", "missing_since")
+_compared_values = attrgetter("name", "count", "parent_id", "missing_since")
 _NEVER = datetime.min.replace(tzinfo=UTC)
 
 
@@ -76,7 +73,7 @@ def apply(
     From these rows, the sums of requested groups are recomputed, and the sums of their ancestors
     are adjusted. Times must be aware.
     """
-    before = {pk: _compared(row) for pk, row in rows.items()}
+    before = {pk: _compared_values(row) for pk, row in rows.items()}
     unloaded = _sums_of_unloaded(rows)
     asked = set()
     for answer in answers:
@@ -86,11 +83,11 @@ def apply(
             _merge(rows, answer, unstorable)
         if not isinstance(answer, Listing):
             asked.add(answer.asked_for)
-    _keep_manual_parents(rows)
     _place(rows)
     _mark_missing(rows)
+    # All children of requested groups are loaded, so nothing else counts towards these groups.
     _sum_up(rows, {pk: sums for pk, sums in unloaded.items() if pk not in asked})
-    return [change for pk, row in rows.items() for change in _compare(before.get(pk), row)]
+    return [change for pk, row in rows.items() for change in _differences(before.get(pk), row)]
 
 
 def remove(rows: dict[int, Group], removed: Collection[int]) -> None:
@@ -105,20 +102,20 @@ def remove(rows: dict[int, Group], removed: Collection[int]) -> None:
 
 
 def mentions(answer: Answer | Listing) -> dict[int, tuple[GroupData, int | None]]:
-    """Return the groups in an answer by id, each with its parent's id, ``TOP`` or None.
+    """Return the groups in an answer by id, each with its parent's id.
 
+    The parent's id is 0 for a main group, and None if the answer does not tell the parent.
     If an answer lists a group twice, its last position below another group counts.
     """
     found: dict[int, tuple[GroupData, int | None]] = {}
     waiting: list[tuple[GroupData, int | None]]
     if isinstance(answer, Listing):
-        waiting = [(group, TOP) for group in reversed(answer.groups)]
+        waiting = [(group, 0) for group in reversed(answer.groups)]
     else:
         waiting = [(answer.group, None)]
     while waiting:
         group, parent_id = waiting.pop()
-        is_below = parent_id not in {None, TOP}
-        if is_below or group.id not in found:
+        if parent_id or group.id not in found:
             found[group.id] = group, parent_id
         if group.children:
             waiting += [(child, group.id) for child in reversed(group.children)]
@@ -145,7 +142,7 @@ def _merge(rows: dict[int, Group], answer: Answer | Listing, unstorable: Collect
             rows[group.id] = row = _new_row(group, at)
         elif facts > (row.seen_at, row.count, row.name):
             row.seen_at, row.count, row.name = facts
-        placed = row.placed_at or _NEVER, row.named_parent_id or TOP
+        placed = row.placed_at or _NEVER, row.named_parent_id or 0
         if parent_id is not None and (at, parent_id) > placed:
             row.placed_at, row.named_parent_id = at, parent_id or None
     top = rows.get(answer.asked_for) if isinstance(answer, Answer) and not answer.is_alias else None
@@ -166,15 +163,11 @@ def _newest(known: datetime | None, at: datetime) -> datetime:
     return max(known or at, at)
 
 
-def _keep_manual_parents(rows: dict[int, Group]) -> None:
-    """Keep a parent that was set by hand until an answer places the group."""
-    for row in rows.values():
-        if row.placed_at is None and row.named_parent_id is None:
-            row.named_parent_id = row.parent_id
-
-
 def _place(rows: dict[int, Group]) -> None:
     for row in rows.values():
+        # A parent that was set by hand stays until an answer places the group.
+        if row.placed_at is None and row.named_parent_id is None:
+            row.named_parent_id = row.parent_id
         row.parent_id = row.named_parent_id if row.named_parent_id in rows else None
     for loop in _loops(rows):
         min(loop, key=lambda row: (row.placed_at or _NEVER, row.id)).parent_id = None
@@ -202,6 +195,7 @@ def _mark_missing(rows: dict[int, Group]) -> None:
         denials = [at for at in times if at and at > row.seen_at]
         if not denials:
             row.missing_since = None
+        # Keep the first known time, unless the group was seen after it or the clock was wrong.
         elif not row.missing_since or not row.seen_at < row.missing_since <= max(denials):
             row.missing_since = min(denials)
 
@@ -265,7 +259,7 @@ def add_up(
     return {position for position, number in enumerate(waiting) if number > 0}
 
 
-def _compare(before: tuple[Any, ...] | None, row: Group) -> Iterator[Difference]:
+def _differences(before: tuple[Any, ...] | None, row: Group) -> Iterator[Difference]:
     was_missing = False
     if before is None:
         yield Difference(row.id, Change.Kind.CREATED, after=row.name)

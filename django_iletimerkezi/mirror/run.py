@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
 from itertools import islice
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from django import db
 from django.db.models import Q
@@ -27,20 +27,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("django_iletimerkezi")
 
-MAX_UNLISTED = 1_000
+MAX_UNMENTIONED = 1_000
 """Most unmentioned groups that one fetch requests one by one: more than anybody removes between two
 fetches. The next fetch requests the rest."""
-
-
-class Earlier(NamedTuple):
-    """The groups that earlier processes have stored for a fetch.
-
-    ``subgroups`` has the subgroups of each requested group, by id. ``mentioned`` has the ids of all
-    groups in the answers.
-    """
-
-    subgroups: dict[int, list[int]]
-    mentioned: set[int]
 
 
 def group_fetch(
@@ -81,14 +70,14 @@ def _storable(depth: int | None) -> int | None:
 def run_group(fetch: Fetch, client: IletimerkeziClient, recorder: Recorder) -> Answer | None:
     """Fetch a group. Returns its answer, or None if an earlier process has stored the answer."""
     group_id = fetch.group_id or 0
-    earlier = _resume(fetch, recorder)
-    if group_id in earlier.subgroups:
+    answered = _resume(fetch, recorder)
+    if group_id in answered:
         root = None
-        frontier = Frontier(fetch.depth, answered=earlier.subgroups)
+        frontier = Frontier(fetch.depth, answered=answered)
         frontier.add_id(group_id, 0)
     else:
         root = _ask_root(group_id, client, recorder)
-        frontier = Frontier(fetch.depth, asked=[group_id], answered=earlier.subgroups)
+        frontier = Frontier(fetch.depth, asked=[group_id], answered=answered)
         if fetch.depth != 0:  # With depth 0, an alias must not be fetched again under its own id.
             frontier.add(root.group)
     _crawl(frontier, client, recorder, probe=lambda: client.ask_group(group_id))
@@ -97,13 +86,13 @@ def run_group(fetch: Fetch, client: IletimerkeziClient, recorder: Recorder) -> A
 
 def run_phone_book(fetch: Fetch, client: IletimerkeziClient, recorder: Recorder) -> int:
     """Fetch the whole phone book in this process. Returns the number of main groups."""
-    earlier = _resume(fetch, recorder)
+    answered = _resume(fetch, recorder)
     listing = _ask_listing(client, recorder)
-    frontier = Frontier(fetch.depth, answered=earlier.subgroups)
+    frontier = Frontier(fetch.depth, answered=answered)
     for group in listing.groups:
         frontier.add(group, level=1)
     _crawl(frontier, client, recorder, probe=client.ask_groups)
-    _ask_for_unlisted(fetch, client, recorder)
+    _ask_for_unmentioned(fetch, client, recorder)
     return len(listing.main_groups)
 
 
@@ -118,7 +107,7 @@ def run_phone_book_in_parts(fetch: Fetch, client: IletimerkeziClient, recorder: 
         listing = _ask_listing(client, recorder)
         recorder.flush()
         main_groups = _uppermost(listing) if fetch.depth != 0 else ()
-        recorder.add_parts([_part(fetch, group.id) for group in main_groups])
+        recorder.journal.add_parts([_part(fetch, group.id) for group in main_groups])
         parts = list(stored.all())
     for part in parts:
         recorder.count_part(part)
@@ -127,7 +116,7 @@ def run_phone_book_in_parts(fetch: Fetch, client: IletimerkeziClient, recorder: 
     if parts and all(part.state == Fetch.State.FAILED for part in parts):
         raise IletimerkeziError(parts[0].error)
     _resume(fetch, recorder)
-    _ask_for_unlisted(fetch, client, recorder)
+    _ask_for_unmentioned(fetch, client, recorder)
 
 
 def _uppermost(listing: Listing) -> list[GroupData]:
@@ -155,20 +144,26 @@ def _part(parent: Fetch, group_id: int) -> Fetch:
     )
 
 
-def _resume(fetch: Fetch, recorder: Recorder) -> Earlier:
-    """Read the groups and failures that earlier processes have stored for this fetch."""
-    earlier = Earlier({}, set())
+def _resume(fetch: Fetch, recorder: Recorder) -> dict[int, list[int]]:
+    """Return the subgroups of each group that earlier processes requested for this fetch, by id.
+
+    Also notes the groups that their answers mentioned.
+    """
+    answered: dict[int, list[int]] = {}
     # In the first process both times are equal, because the start of the fetch sets both.
     if fetch.started_at and fetch.started_at != fetch.alive_at:
-        earlier = _stored_since(fetch.started_at, fetch._state.db)
-    recorder.resume(earlier.mentioned)
+        answered, mentioned = _stored_since(fetch.started_at, fetch._state.db)
+        recorder.mentioned |= mentioned
     # Do not request the failed groups again.
-    earlier.subgroups.update({pk: [] for pk in fetch.reasons})
-    return earlier
+    return answered | {pk: [] for pk in fetch.reasons}
 
 
-def _stored_since(moment: datetime, using: str | None) -> Earlier:
-    """Read the groups that were answered, denied or mentioned since a time."""
+def _stored_since(moment: datetime, using: str | None) -> tuple[dict[int, list[int]], set[int]]:
+    """Read what was stored since a time.
+
+    Returns the subgroups of each group that was answered or denied, by id, and the ids of all
+    groups that answers mentioned.
+    """
     is_seen, is_denied = Q(seen_at__gte=moment), Q(denied_at__gte=moment)
     # Compare the times in the database, because reading them into Python is slow.
     rows = (
@@ -195,7 +190,7 @@ def _stored_since(moment: datetime, using: str | None) -> Earlier:
     for pk, parent_id in parents.items():
         if parent_id in subgroups:
             subgroups[parent_id].append(pk)
-    return Earlier(subgroups, mentioned)
+    return subgroups, mentioned
 
 
 def _ask_root(group_id: int, client: IletimerkeziClient, recorder: Recorder) -> Answer:
@@ -216,7 +211,7 @@ def _ask_listing(client: IletimerkeziClient, recorder: Recorder) -> Listing:
     return listing
 
 
-def _ask_for_unlisted(fetch: Fetch, client: IletimerkeziClient, recorder: Recorder) -> None:
+def _ask_for_unmentioned(fetch: Fetch, client: IletimerkeziClient, recorder: Recorder) -> None:
     """Request the unmentioned groups without a listed parent, and everything below them.
 
     If the vendor has removed such a group, its mirrored subgroups are requested next. With a depth,
@@ -226,7 +221,7 @@ def _ask_for_unlisted(fetch: Fetch, client: IletimerkeziClient, recorder: Record
         return
     recorder.count_earlier()
     asked = set(recorder.progress.failures)
-    most = len(asked) + MAX_UNLISTED
+    most = len(asked) + MAX_UNMENTIONED
     while found := list(
         islice(recorder.unmentioned(without_listed_parent(), asked), most - len(asked))
     ):
@@ -243,7 +238,7 @@ def _ask_for_unlisted(fetch: Fetch, client: IletimerkeziClient, recorder: Record
 
 def _are_all_main_groups_new(fetch: Fetch, recorder: Recorder) -> bool:
     groups = Group.objects.using(fetch._state.db).filter(parent=None, seen_at__gte=fetch.started_at)
-    return recorder.tally.created.issuperset(groups.values_list("pk", flat=True))
+    return recorder.journal.tally.created.issuperset(groups.values_list("pk", flat=True))
 
 
 def _crawl(

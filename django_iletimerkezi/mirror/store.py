@@ -25,7 +25,7 @@ _FIELDS = [field for field in Group._meta.concrete_fields if not field.primary_k
 _COLUMNS = tuple(field.attname for field in _FIELDS)
 _TIMES = tuple(field.attname for field in _FIELDS if isinstance(field, DateTimeField))
 _ANSWERED = tuple(name for name in _TIMES if name != "missing_since")
-_columns = attrgetter(*_COLUMNS)
+_values = attrgetter(*_COLUMNS)
 
 CLOCK_SKEW = timedelta(minutes=5)
 """Accepted difference between machine clocks, as for Kerberos and many signed requests."""
@@ -77,12 +77,12 @@ def _store(
     try:
         with locked(using):
             rows = _load(using, answers)
-            before = {pk: _columns(row) for pk, row in rows.items()}
+            before = {pk: _values(row) for pk, row in rows.items()}
             differences = rules.apply(rows, answers, unstorable)
             for row in rows.values():
                 if row.id not in unstorable:
                     row.fill_keys()
-            changed = [row for row in rows.values() if _columns(row) != before.get(row.id)]
+            changed = [row for row in rows.values() if _values(row) != before.get(row.id)]
             _save(using, changed)
             if journal:
                 journal.record(using, differences)
@@ -107,7 +107,7 @@ def _find_unstorable(
         with transaction.atomic(using):
             bulk.upsert(using, Group, rows, _COLUMNS)
             if journal:  # Its table may have another character set.
-                journal.probe(using, rows)
+                journal.try_names(using, rows)
             transaction.set_rollback(rollback=True, using=using)
     except Error as error:
         if not is_unstorable(error):

@@ -1,7 +1,7 @@
 """The models: the mirrored groups, the fetches, and the changes that each fetch made."""
 
-from .group import CHUNK, Group, GroupQuerySet, MirrorLock, Totals, chunked, climb, own_sums
-from .history import Change, ChangeQuerySet, Fetch, FetchQuerySet
+from .group import Group, GroupQuerySet, MirrorLock, Totals, climb, own_sums
+from .history import CHUNK, Change, ChangeQuerySet, Fetch, FetchQuerySet, chunked
 
 __all__ = [
     "CHUNK",

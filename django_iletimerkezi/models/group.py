@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import islice
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from django.core.validators import MinValueValidator
 from django.db import connections, models
@@ -17,7 +16,7 @@ from .. import display, turkish
 from .history import Change, ChangeQuerySet
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping
+    from collections.abc import Collection, Iterable, Mapping
     from datetime import datetime
     from typing import Self
 
@@ -271,14 +270,6 @@ class Group(models.Model):
         """Compute both keys from the name."""
         self.sort_key, self.search_key = turkish.keys(self.name)
 
-    def fill_sums(self) -> None:
-        """Set ``total`` and ``unexplored`` of a new group as if it had no subgroups.
-
-        Does not update its ancestors.
-        """
-        if not self.total and not self.unexplored:
-            self.total, self.unexplored = self.own_sums
-
     @property
     def changes(self) -> ChangeQuerySet:
         """The recorded changes of this group, oldest first."""
@@ -293,22 +284,6 @@ class Group(models.Model):
         return display.label(self.name) or str(self.pk)
 
 
-CHUNK = 500
-"""Most rows in memory at a time, because each row may have a path of many groups.
-
-On SQLite, a chunk is also small enough for one query. Django splits lists of more than 999 ids.
-"""
-
-_Row = TypeVar("_Row")
-
-
-def chunked(rows: Iterable[_Row]) -> Iterator[list[_Row]]:
-    """Split rows into lists of up to ``CHUNK`` rows."""
-    left = iter(rows)
-    while chunk := list(islice(left, CHUNK)):
-        yield chunk
-
-
 def own_sums(
     count: int, missing_since: datetime | None, listed_at: datetime | None
 ) -> tuple[int, int]:
@@ -320,7 +295,9 @@ def own_sums(
 def _fill(instance: Group, **kwargs: Any) -> None:
     """Fill the computed fields. A signal, because ``loaddata`` bypasses ``save``."""
     instance.fill_keys()
-    instance.fill_sums()
+    # As if a new group had no subgroups. The sums of its ancestors are not updated.
+    if not instance.total and not instance.unexplored:
+        instance.total, instance.unexplored = instance.own_sums
 
 
 class MirrorLock(models.Model):  # noqa: DJ008 - never displayed

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, ClassVar
+from itertools import islice
+from typing import TYPE_CHECKING, ClassVar, TypeVar
 
 from django.db import models
 from django.utils import timezone
@@ -12,8 +13,25 @@ from django.utils.translation import gettext_lazy as _
 from ..ids import MAX_ID, parse_id
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
     from datetime import datetime
     from typing import Self
+
+
+CHUNK = 500
+"""Most rows in memory at a time, because each row may have a path of many groups.
+
+Also the most ids in a query: Django splits lists of more than 999 ids for SQLite.
+"""
+
+_Row = TypeVar("_Row")
+
+
+def chunked(rows: Iterable[_Row]) -> Iterator[list[_Row]]:
+    """Split rows into lists of up to ``CHUNK`` rows."""
+    left = iter(rows)
+    while chunk := list(islice(left, CHUNK)):
+        yield chunk
 
 
 class FetchQuerySet(models.QuerySet["Fetch"]):
@@ -33,8 +51,8 @@ class FetchQuerySet(models.QuerySet["Fetch"]):
     def silent(self) -> Self:
         """Return the queued and running fetches without a sign of life for ``SILENCE``.
 
-        A queued fetch shows life when it is handed to the task queue. Leaves out the parts that
-        never started: they wait for a worker, and their parent queues them.
+        For a queued fetch, the last hand-over to the task queue counts as the sign of life. Leaves
+        out the parts that never started: they wait for a worker, and their parent queues them.
         """
         has_own_life = models.Q(parent=None) | models.Q(started_at__isnull=False)
         return self.unfinished().filter(has_own_life, _is_silent())
@@ -50,7 +68,7 @@ class FetchQuerySet(models.QuerySet["Fetch"]):
 
 
 def _is_silent() -> models.Q:
-    return models.Q(alive_at__lt=Fetch.start_of_silence())
+    return models.Q(alive_at__lt=Fetch.silence_cutoff())
 
 
 def _is_id(value: object) -> bool:
@@ -94,8 +112,9 @@ class Fetch(models.Model):
     class State(models.TextChoices):
         """The states of a fetch.
 
-        ``QUEUED``: it waits for a process, before its start or during a pause. ``PARTIAL``: some
-        groups failed. ``FAILED``: an error ended it early.
+        ``QUEUED``: the fetch waits for a process, before its start or during a pause. ``RUNNING``:
+        a process works on the fetch, or its parts do. ``PARTIAL``: some groups failed. ``FAILED``:
+        an error ended the fetch early.
         """
 
         QUEUED = "queued", _("queued")
@@ -168,8 +187,8 @@ class Fetch(models.Model):
         return _("group %s") % self.group_id
 
     @classmethod
-    def start_of_silence(cls) -> datetime:
-        """Return the time since when a fetch must have written, or else it counts as silent."""
+    def silence_cutoff(cls) -> datetime:
+        """Return a time. Unfinished fetches that last wrote before this time count as silent."""
         return timezone.now() - cls.SILENCE
 
     @property
@@ -180,7 +199,7 @@ class Fetch(models.Model):
     def is_interrupted(self) -> bool:
         """Has the fetch probably stopped without recording its end, as after a kill -9?"""
         is_running = self.state == self.State.RUNNING
-        return is_running and bool(self.alive_at and self.alive_at < self.start_of_silence())
+        return is_running and bool(self.alive_at and self.alive_at < self.silence_cutoff())
 
     @property
     def reasons(self) -> dict[int, str]:
@@ -193,7 +212,7 @@ class Fetch(models.Model):
         }
 
     @property
-    def returned_ids(self) -> dict[int, int]:
+    def aliases_by_id(self) -> dict[int, int]:
         """The ids in ``aliases``, by requested id. Skips entries that no fetch has written."""
         aliases = self.aliases if isinstance(self.aliases, dict) else {}
         pairs = ((parse_id(str(asked_for)), returned) for asked_for, returned in aliases.items())
@@ -205,20 +224,17 @@ class Fetch(models.Model):
 class ChangeQuerySet(models.QuerySet["Change"]):
     """Queries for recorded changes."""
 
-    MAX_IDS = 500
-    """Most fetches that ``since`` names by id. SQLite may accept only 999 values in a statement."""
-
     def since(self, moment: datetime) -> Self:
         """Return the changes that were stored at this time or later.
 
         Queries the fetch ids immediately, not when the queryset is evaluated.
         """
-        # ``at`` has no index, so limit the search to the changes of a few fetches. In a subquery,
-        # PostgreSQL underestimates how many rows a join of the two tables finds, and then compares
-        # each group with each change. With the ids it chooses a better plan.
+        # ``at`` has no index, so limit the search to the changes of a few fetches. Name them by id:
+        # if a query for groups contains this queryset as a subquery, a join with the fetches
+        # misleads PostgreSQL, which then compares each group with each change.
         fetches = Fetch.objects.using(self.db).filter(alive_at__gte=moment)
-        ids = list(fetches.values_list("pk", flat=True)[: self.MAX_IDS + 1])
-        if len(ids) > self.MAX_IDS:
+        ids = list(fetches.values_list("pk", flat=True)[: CHUNK + 1])
+        if len(ids) > CHUNK:
             return self.filter(fetch__alive_at__gte=moment, at__gte=moment)
         return self.filter(fetch__in=ids, at__gte=moment)
 

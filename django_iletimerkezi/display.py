@@ -10,8 +10,9 @@ LABEL_LENGTH = 80
 WHOLE_TREE = 200
 """Most groups in a tree that is shown as a whole. People still scroll through 200 lines."""
 
-_UNSEEN = {"Mn", "Me", "Cf"}
-"""Unicode categories of combining marks and format characters."""
+FEW = 10
+"""Most details in a summary, which fill half of a usual terminal. The others are counted."""
+
 _BLANKS = " \u115f\u1160\u2800\u3164\uffa0"
 """Letters and symbols that look blank."""
 _JOINERS = "\u200c\u200d"
@@ -30,6 +31,7 @@ def visible(text: str) -> str:
 def label(name: str, length: int = LABEL_LENGTH) -> str:
     """Return a short, printable form of a name. Empty if nothing would be visible."""
     text = visible(name.strip()[: length + 1])
-    if all(sign in _BLANKS or unicodedata.category(sign) in _UNSEEN for sign in text):
+    # Mn and Me are combining marks, Cf are format characters.
+    if all(sign in _BLANKS or unicodedata.category(sign) in {"Mn", "Me", "Cf"} for sign in text):
         return ""
     return text if len(text) <= length else text[: length - 1] + "…"

@@ -21,7 +21,7 @@ from .checks import check_settings, check_tables
 from .clock import monotonic
 from .conf import conf
 from .exceptions import ApiError, GroupNotFound, IletimerkeziError, MethodNotFound, Step
-from .messages import describe_clock, describe_refusal
+from .messages import describe_clock, describe_error
 from .mirror.repair import count_wrong_keys, count_wrong_sums
 from .models import Change, Fetch, Group, MirrorLock
 from .services import get_client
@@ -81,7 +81,7 @@ def _finding(name: str, examine_database: Callable[[], tuple[Verdict, str]]) -> 
     try:
         return Finding(name, *examine_database())
     except db.Error as error:
-        return Finding(name, "failed", describe_refusal(error))
+        return Finding(name, "failed", describe_error(error))
     except ImproperlyConfigured:
         return Finding(name, "failed", _("No database is configured: check DATABASES."))
 

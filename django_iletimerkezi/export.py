@@ -10,6 +10,7 @@ import csv
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import datetime
 from itertools import chain
+from types import SimpleNamespace
 
 from django.forms.utils import to_current_timezone
 from django.utils.translation import gettext as _
@@ -21,15 +22,9 @@ _FORMULA = tuple("=+-@＝＋－＠")
 """Spreadsheets treat a cell that starts with one of these characters as a formula."""
 
 
-class _Line:
-    """A file-like object whose ``write`` returns the line, so ``csv.writer`` returns it too."""
-
-    def write(self, line: str) -> str:
-        return line
-
-
+# A writer returns what its file's ``write`` returns: here the line.
 _write: Callable[[Iterable[object]], str] = csv.writer(
-    _Line(), delimiter=";", lineterminator="\n"
+    SimpleNamespace(write=str), delimiter=";", lineterminator="\n"
 ).writerow
 
 

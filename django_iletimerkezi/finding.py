@@ -14,15 +14,19 @@ from .turkish import search_key
 
 ORDER = ("sort_key", "pk")
 
-MAX_PARTS = 6
-"""Most parts of a path, the ellipsis included. They fill one or two lines."""
-
 
 class Part(NamedTuple):
-    """A group in a path, and the text of its link."""
+    """A group in a path. An ellipsis stands for omitted groups, and links to the last of them."""
 
     group: Group
-    text: str
+    is_ellipsis: bool = False
+
+    @property
+    def text(self) -> str:
+        if self.is_ellipsis:
+            return "…"
+        # Use shorter labels than elsewhere, so that a path with six parts stays readable.
+        return label(self.group.name, LABEL_LENGTH // 2) or str(self.group.pk)
 
 
 def search(groups: QuerySet[Group], term: str) -> QuerySet[Group]:
@@ -50,32 +54,25 @@ def read_paths(
     long names, but a page shows only a few of them.
     """
     groups = groups.prefetch_related(None)  # A path shows names only.
-    paths = groups.only("parent").paths(ids)
-    for pk, path in paths.items():
-        whole = path if inclusive else path[:-1]
-        # Keep one group too many, so that ``shortened`` still adds the ellipsis.
-        paths[pk] = whole[:1] + whole[1:][-MAX_PARTS:]
-    named = groups.in_bulk({group.pk for path in paths.values() for group in path})
+    paths = {
+        pk: shortened(path if inclusive else path[:-1])
+        for pk, path in groups.only("parent").paths(ids).items()
+    }
+    named = groups.in_bulk({part.group.pk for path in paths.values() for part in path})
     return {
-        pk: shortened([named[group.pk] for group in path if group.pk in named])
+        pk: tuple(
+            Part(named[part.group.pk], part.is_ellipsis) for part in path if part.group.pk in named
+        )
         for pk, path in paths.items()
     }
 
 
 def shortened(path: Sequence[Group]) -> tuple[Part, ...]:
-    """Shorten a path to at most ``MAX_PARTS`` parts.
-
-    An ellipsis replaces the omitted groups and links to the last omitted group.
-    """
-    if len(path) <= MAX_PARTS:
-        return tuple(map(part, path))
-    last_omitted, *rest = path[1 - MAX_PARTS :]
-    return (part(path[0]), Part(last_omitted, "…"), *map(part, rest))
-
-
-def part(group: Group) -> Part:
-    # Use shorter labels than elsewhere, so that a path with six parts stays readable.
-    return Part(group, label(group.name, LABEL_LENGTH // 2) or str(group.pk))
+    """Shorten a path to at most six parts, which fill one or two lines."""
+    if len(path) <= 6:
+        return tuple(map(Part, path))
+    top, last_omitted, rest = path[0], path[-5], path[-4:]
+    return (Part(top), Part(last_omitted, is_ellipsis=True), *map(Part, rest))
 
 
 def path_texts(ids: Collection[int], groups: GroupQuerySet) -> dict[int, str]:

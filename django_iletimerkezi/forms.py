@@ -18,7 +18,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from .display import WHOLE_TREE, label
+from .display import LABEL_LENGTH, WHOLE_TREE, label
 from .finding import path_texts, search, tree_texts
 from .ids import parse_id
 from .models import Group, GroupQuerySet, chunked
@@ -27,12 +27,6 @@ if TYPE_CHECKING:
     ModelChoiceField = forms.ModelChoiceField[Group]
 else:
     ModelChoiceField = forms.ModelChoiceField
-
-HITS = 50
-"""Most search results in the select. Users refine a search rather than read more."""
-
-MAX_TEXT = 100
-"""Most characters of a search. Users type less, and each word makes the query slower."""
 
 
 class Search(NamedTuple):
@@ -72,7 +66,7 @@ class GroupSelect(forms.Select):
         if texts is None:
             # The browser would not send a search if a choice were required.
             attrs = {key: each for key, each in attrs.items() if key != "required"}
-            hits = list(search(groups, asked.text).values_list("pk", flat=True)[:HITS])
+            hits = list(search(groups, asked.text).values_list("pk", flat=True)[:WHOLE_TREE])
             texts = path_texts([chosen, *hits] if chosen else hits, groups)
             if not texts:
                 return self._box(name, asked.text, attrs, renderer)
@@ -86,7 +80,7 @@ class GroupSelect(forms.Select):
         return format_html("{}{}", box, select.render(name, chosen, attrs, renderer))
 
     def _box(self, name: str, text: str, attrs: dict[str, Any], renderer: Any) -> SafeString:
-        attrs = {"placeholder": _("Name or id"), "maxlength": MAX_TEXT} | attrs
+        attrs = {"placeholder": _("Name or id"), "maxlength": LABEL_LENGTH} | attrs
         return forms.SearchInput().render(f"{name}_search", text, attrs, renderer)
 
 
@@ -95,7 +89,7 @@ def _text(value: Any) -> str:
 
     Replaces surrogates, which neither the database nor the page can contain.
     """
-    return str(value or "").strip()[:MAX_TEXT].encode(errors="replace").decode()
+    return str(value or "").strip()[:LABEL_LENGTH].encode(errors="replace").decode()
 
 
 def _beside(attrs: dict[str, Any]) -> dict[str, Any]:
@@ -144,9 +138,9 @@ class GroupChoiceField(ModelChoiceField):
     def to_python(self, value: Any) -> Group | None:
         if isinstance(value, Search):
             matches = search(self._groups, value.text).order_by().values_list("pk")
-            found = len(matches[: HITS + 1])
-            code = "many_matches" if found > HITS else "choose" if found else "no_match"
-            params = {"number": HITS, "text": label(value.text)}
+            found = len(matches[: WHOLE_TREE + 1])
+            code = "many_matches" if found > WHOLE_TREE else "choose" if found else "no_match"
+            params = {"number": WHOLE_TREE, "text": label(value.text)}
             raise ValidationError(self.error_messages[code], code=code, params=params)
         return super().to_python(value)
 

@@ -121,15 +121,11 @@ def describe_other_account() -> str:
 def describe_recorded_warnings(fetch: Fetch) -> list[str]:
     """Return one line for each warning in the record of a fetch."""
     account = [describe_other_account()] if fetch.maybe_other_account else []
-    return [*account, *_describe_warnings(fetch.aliases_by_id, fetch.clock_ahead)]
+    return [*account, *describe_warnings(fetch.aliases_by_id, fetch.clock_ahead)]
 
 
-def describe_warnings(result: FetchResult) -> list[str]:
+def describe_warnings(aliases: Mapping[int, int], clock_ahead: timedelta | None) -> list[str]:
     """Return one line for each alias, and one line if the clock was wrong."""
-    return _describe_warnings(result.aliases, result.clock_ahead)
-
-
-def _describe_warnings(aliases: Mapping[int, int], clock_ahead: timedelta | None) -> list[str]:
     lines = [describe_alias(*ids) for ids in aliases.items()]
     return [*lines, *filter(None, [describe_clock(clock_ahead)])]
 
@@ -167,8 +163,15 @@ def describe_failure(group_id: int, error: Exception) -> str:
 
 
 def describe_error(error: Exception) -> str:
-    """Explain in one line why a fetch failed. Contains no credential."""
-    return describe_refusal(error) if isinstance(error, db.Error) else str(error)
+    """Explain in one line why a fetch failed, with what to do next if that is known.
+
+    Contains no credential.
+    """
+    if not isinstance(error, db.Error):
+        return str(error)
+    reason = str(error).partition("\n")[0][:300].rstrip(".")
+    text = _("Database error: %s.") % reason
+    return f"{text} {_next_step(error)}".rstrip()
 
 
 def describe_loss(unstored: int) -> str:
@@ -185,15 +188,8 @@ def describe_unlogged(group_id: int, error: db.Error) -> str:
     """Report in one line that the admin log has no entry for a fetch."""
     return _("Group %(id)s was fetched, but the admin log entry could not be saved. %(error)s") % {
         "id": group_id,
-        "error": describe_refusal(error),
+        "error": describe_error(error),
     }
-
-
-def describe_refusal(error: db.Error) -> str:
-    """Describe a database error in one line, with what to do next if that is known."""
-    reason = str(error).partition("\n")[0][:300].rstrip(".")
-    text = _("Database error: %s.") % reason
-    return f"{text} {_next_step(error)}".rstrip()
 
 
 def _next_step(error: db.Error) -> str:

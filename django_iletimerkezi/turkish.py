@@ -10,8 +10,6 @@ SORT_KEY_LENGTH = 200
 SEARCH_KEY_LENGTH = 1_000
 """Most characters in a search key: enough for names, even if a letter expands to eighteen."""
 
-_UNSEEN = {"Mn", "Me", "Cf"}
-"""Unicode categories of combining marks and format characters."""
 _PUNCTUATION = " !\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
 _LETTERS = "abcçdefgğhıijklmnoöpqrsştuüvwxyz"
 _KNOWN = frozenset(_PUNCTUATION + "0123456789" + _LETTERS)
@@ -20,11 +18,11 @@ _TO_LOWER = str.maketrans("Iİ", "ıi")
 
 
 class _Plain(dict[int, str]):
-    """Keeps characters without an entry, but drops invisible characters."""
+    """Keeps characters without an entry, but drops combining marks and format characters."""
 
     def __missing__(self, code: int) -> str:
         sign = chr(code)
-        return "" if unicodedata.category(sign) in _UNSEEN else sign
+        return "" if unicodedata.category(sign) in {"Mn", "Me", "Cf"} else sign
 
 
 _TO_PLAIN = _Plain(

@@ -105,7 +105,7 @@ def is_login(answer: Any) -> bool:
 
 @pytest.mark.usefixtures("groups")
 @pytest.mark.parametrize("role", ROLES)
-def test_each_role_can_open_only_its_pages(role: str) -> None:
+def test_each_role_can_open_only_permitted_pages(role: str) -> None:
     client = client_for(role)
     answers = {page: client.get(address()) for page, address in ADDRESSES.items()}
     opened = {page for page, answer in answers.items() if answer.status_code == 200}
@@ -119,7 +119,7 @@ def test_each_role_can_open_only_its_pages(role: str) -> None:
 
 @pytest.mark.usefixtures("groups")
 @pytest.mark.parametrize("role", ROLES)
-def test_each_role_can_send_only_its_forms(role: str, phone_book: Sandbox) -> None:
+def test_each_role_can_submit_only_permitted_forms(role: str, phone_book: Sandbox) -> None:
     client = client_for(role)
     pages = PAGES.get(role, set())
     for page in ("changelist", "subgroups", "add", "change", "fetch", "delete"):
@@ -133,7 +133,7 @@ def test_each_role_can_send_only_its_forms(role: str, phone_book: Sandbox) -> No
 
 @pytest.mark.usefixtures("groups")
 @pytest.mark.parametrize("role", ROLES)
-def test_each_role_can_run_only_its_actions(role: str, phone_book: Sandbox) -> None:
+def test_each_role_can_run_only_permitted_actions(role: str, phone_book: Sandbox) -> None:
     client = client_for(role)
     page = client.get(url("changelist")).content.decode()
     for action in ("fetch_selected", "fetch_selected_recursively", "delete_selected"):
@@ -164,7 +164,7 @@ def test_a_form_without_csrf_token_is_refused(page: str, phone_book: Sandbox) ->
     assert Group.objects.count() == len(LINKS)
 
 
-def test_there_is_no_permission_to_add_or_change() -> None:
+def test_permissions_to_add_or_change_groups_and_fetches_are_not_created() -> None:
     ours = Permission.objects.filter(content_type__app_label="django_iletimerkezi")
     assert set(ours.values_list("codename", flat=True)) == {
         "view_group",
@@ -215,7 +215,7 @@ def test_bars_compare_the_contacts_of_subgroups() -> None:
 
 
 @pytest.mark.usefixtures("groups")
-def test_an_incomplete_total_is_shown_as_at_least() -> None:
+def test_an_incomplete_total_is_shown_as_a_lower_bound() -> None:
     Group.objects.filter(pk=3).update(total=12345, unexplored=4)
     shown = text(client_for("viewer").get(url("change", 3)))
     assert "at least 12,345; 4 groups have never been fetched" in shown
@@ -228,7 +228,7 @@ def test_the_page_of_a_group_shows_its_subgroups_as_a_tree() -> None:
     assert 'name="_selected_action"' not in page.content.decode()
 
 
-def test_the_page_of_a_group_shows_a_hundred_subgroups_and_a_link_to_more() -> None:
+def test_the_page_of_a_group_shows_a_hundred_subgroups_and_a_more_link() -> None:
     plant({1: None} | dict.fromkeys(range(2, 200), 1))
     page = client_for("viewer").get(url("change", 1))
     assert lines(page)[-2:] == ["101", "more 1 100"]
@@ -290,7 +290,7 @@ def test_a_fetch_checks_once_that_the_group_is_visible() -> None:
 
 
 @pytest.mark.usefixtures("groups")
-def test_a_recursive_fetch_requests_each_group_below(phone_book: Sandbox) -> None:
+def test_a_recursive_fetch_requests_the_group_and_all_groups_below_it(phone_book: Sandbox) -> None:
     fetch(client_for("fetcher"), group_id=3, recursive="on")
     assert sorted(phone_book.asked) == [3, 4, 8]
 
@@ -312,7 +312,7 @@ def test_an_invalid_id_is_refused_and_the_form_keeps_its_input(sandbox: Sandbox)
     assert sandbox.asked == []
 
 
-def test_an_error_of_the_vendor_is_shown_above_the_filled_form(sandbox: Sandbox) -> None:
+def test_a_vendor_error_is_shown_above_the_filled_form(sandbox: Sandbox) -> None:
     answer = fetch(client_for("fetcher"), group_id=12, recursive="on")
     page = answer.content.decode()
     assert messages(answer)[0][1].startswith("Group 12: iletimerkezi answered 463")
@@ -360,7 +360,7 @@ def test_a_database_error_and_the_lost_answer_are_reported(
     assert reports[1:] == ["Group 1000: Database error: database is locked."]
 
 
-def test_ten_failures_below_a_group_are_listed_and_the_others_counted(
+def test_ten_failures_below_a_group_are_listed_and_the_others_are_counted(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     children = [{"id": 10 + number, "name": "b", "count": 0} for number in range(12)]
@@ -389,7 +389,7 @@ def fetch_phone_book(client: Client) -> Any:
     return client.post(url("fetch"), {"phone_book": "on"}, follow=True)
 
 
-def test_one_post_fetches_the_whole_phone_book(sandbox: Sandbox) -> None:
+def test_one_post_request_fetches_the_whole_phone_book(sandbox: Sandbox) -> None:
     page = fetch_phone_book(client_for("fetcher"))
     assert page.redirect_chain == [(url("changelist"), 302)]
     assert Group.objects.count() == 34
@@ -428,7 +428,7 @@ def test_failed_groups_of_the_phone_book_are_shown_as_messages(sandbox: Sandbox)
     assert found[1][1].startswith("Group 2: iletimerkezi is not available")
 
 
-def test_a_refused_listing_is_shown_as_a_message(sandbox: Sandbox) -> None:
+def test_a_refused_request_for_the_main_groups_is_shown_as_a_message(sandbox: Sandbox) -> None:
     sandbox.key = "changed"
     page = fetch_phone_book(client_for("fetcher"))
     ((level, message),) = [(item.level_tag, str(item)) for item in page.context["messages"]]
@@ -459,7 +459,7 @@ def test_unstorable_answers_are_counted_in_a_message(
     assert re.fullmatch(r"\d+ answers could not be stored: fetch again\.", found[1])
 
 
-def test_the_phone_book_is_not_fetched_unless_the_box_is_ticked(sandbox: Sandbox) -> None:
+def test_the_phone_book_is_fetched_only_if_the_checkbox_is_ticked(sandbox: Sandbox) -> None:
     page = client_for("fetcher").post(f"{url('fetch')}?phone_book=1", {"csrfmiddlewaretoken": "x"})
     assert "Fetch the whole phone book" in text(page)
     assert "This field is required." in text(page)
@@ -491,13 +491,13 @@ def test_fetches_of_selected_groups_are_summed_up_in_one_message(phone_book: San
 
 
 @pytest.mark.usefixtures("groups")
-def test_groups_below_another_selected_group_are_fetched_once(phone_book: Sandbox) -> None:
+def test_a_selected_group_below_another_selected_group_is_fetched_once(phone_book: Sandbox) -> None:
     act(client_for("fetcher"), "fetch_selected_recursively", 3, 4, 6)
     assert sorted(phone_book.asked) == [3, 4, 8]
 
 
 @pytest.mark.usefixtures("groups")
-def test_an_action_redirects_to_the_list_with_its_filters(phone_book: Sandbox) -> None:
+def test_a_fetch_action_redirects_to_the_list_and_keeps_the_filters(phone_book: Sandbox) -> None:
     query = "?q=ist&presence=listed"
     fields = {"action": "fetch_selected", "_selected_action": "3", "index": "0"}
     client = client_for("fetcher")
@@ -515,7 +515,7 @@ def test_selected_groups_that_no_longer_exist_are_reported(phone_book: Sandbox) 
     assert phone_book.asked == []
 
 
-def test_ten_aliases_are_listed_and_the_others_counted(
+def test_ten_aliases_are_listed_and_the_others_are_counted(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     plant(dict.fromkeys(range(1, 14)))

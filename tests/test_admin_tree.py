@@ -38,7 +38,7 @@ def test_siblings_with_equal_names_are_sorted_by_id() -> None:
     assert drawn(nodes()) == ["1", "2", "3"]
 
 
-def test_a_node_without_its_parent_is_listed_at_the_top() -> None:
+def test_a_node_whose_parent_is_not_in_the_result_is_listed_as_a_root() -> None:
     plant({1: None, 2: 1, 3: 2, 4: 3})
     assert drawn(tree.arrange(nodes(1, 3, 4))) == ["1+", "3-", ".4"]
 
@@ -86,13 +86,13 @@ def next_level(*ids: int) -> list[Node]:
     return tree.next_level(nodes(*ids), Group.objects.all(), Group.objects.all())
 
 
-def test_a_short_next_level_is_loaded() -> None:
+def test_the_next_level_of_a_tree_is_loaded_if_it_is_short() -> None:
     plant({1: None, 2: None, 3: 1, 4: 2, 5: 4})
     assert drawn(next_level(1, 2)) == ["3", "4+"]
     assert next_level(3, 5) == []
 
 
-def test_a_long_next_level_is_loaded_only_below_a_single_parent() -> None:
+def test_a_long_next_level_of_a_tree_is_loaded_only_below_a_single_parent() -> None:
     plant({1: None, 2: None, 3: None} | {pk: 1 if pk < 200 else 2 for pk in range(10, 320)})
     assert next_level(1, 2, 3) == []
     assert len(next_level(1, 3)) == tree.PAGE
@@ -100,7 +100,7 @@ def test_a_long_next_level_is_loaded_only_below_a_single_parent() -> None:
     assert drawn(arranged)[-2:] == [".109", ".more 1 100"]
 
 
-def test_a_paged_group_has_no_link_to_more_subgroups() -> None:
+def test_a_paged_group_has_no_more_link() -> None:
     plant({1: None} | dict.fromkeys(range(2, 200), 1))
     assert len(tree.arrange([*nodes(1), *next_level(1)], paged=1)) == 101
 
@@ -117,7 +117,7 @@ def test_subgroups_are_loaded_a_hundred_at_a_time() -> None:
     assert subgroups(1, start=900) == subgroups(77) == []
 
 
-def test_exactly_a_hundred_subgroups_need_no_link_to_more() -> None:
+def test_a_group_with_exactly_a_hundred_subgroups_has_no_more_link() -> None:
     plant({1: None} | dict.fromkeys(range(2, 102), 1))
     assert subgroups(1)[-1] == "101"
 
@@ -246,7 +246,7 @@ def test_a_path_of_more_than_six_groups_is_shortened_to_six() -> None:
     ("name", "shown"), [("x" * 40, "x" * 40), ("x" * 41, "x" * 39 + "…"), ("\t", "7")]
 )
 def test_a_name_in_a_path_has_at_most_forty_characters(name: str, shown: str) -> None:
-    assert finding.part(Group(pk=7, name=name)).text == shown
+    assert finding.Part(Group(pk=7, name=name)).text == shown
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_a_name_in_a_path_has_at_most_forty_characters(name: str, shown: str) ->
         (40 * 86400, "1 month ago", "1 ay önce"),
     ],
 )
-def test_times_are_shown_as_ages(seconds: int, english: str, turkish: str) -> None:
+def test_times_are_shown_relative_to_now(seconds: int, english: str, turkish: str) -> None:
     moment = timezone.now() - timedelta(seconds=seconds)
     shown = []
     for language in ("en", "tr"):

@@ -47,7 +47,7 @@ def test_each_service_has_an_async_variant_with_the_same_parameters(name: str) -
     assert f"a{name}" in services.__all__
 
 
-def test_a_group_and_the_phone_book_are_fetched(sandbox: Sandbox) -> None:
+def test_async_services_fetch_a_group_and_the_phone_book(sandbox: Sandbox) -> None:
     async def fetch() -> None:
         result = await services.afetch_group(1200, recursive=True)
         assert (result.group.name, result.created) == ("Çalışanlar", 8)
@@ -57,7 +57,7 @@ def test_a_group_and_the_phone_book_are_fetched(sandbox: Sandbox) -> None:
     assert Group.objects.count() == 34
 
 
-def test_several_groups_are_fetched_one_after_another(sandbox: Sandbox) -> None:
+def test_afetch_each_fetches_several_groups_one_after_another(sandbox: Sandbox) -> None:
     async def fetch() -> list[Any]:
         return [fetched async for fetched in services.afetch_each([1200, 6, 1300])]
 
@@ -67,7 +67,7 @@ def test_several_groups_are_fetched_one_after_another(sandbox: Sandbox) -> None:
     assert sandbox.asked == [1200, 6, 1300]
 
 
-def test_a_loop_over_several_groups_may_end_early(sandbox: Sandbox) -> None:
+def test_leaving_a_loop_over_afetch_each_stops_the_requests(sandbox: Sandbox) -> None:
     async def fetch() -> None:
         async for _fetched in services.afetch_each([1200, 1300]):
             break
@@ -76,7 +76,7 @@ def test_a_loop_over_several_groups_may_end_early(sandbox: Sandbox) -> None:
     assert sandbox.asked == [1200]
 
 
-def test_errors_reach_the_caller(sandbox: Sandbox) -> None:
+def test_async_services_raise_errors_to_the_caller(sandbox: Sandbox) -> None:
     async def fetch() -> None:
         with pytest.raises(GroupNotFound):
             await services.afetch_group(6)
@@ -86,7 +86,7 @@ def test_errors_reach_the_caller(sandbox: Sandbox) -> None:
     async_to_sync(fetch)()
 
 
-def test_the_event_loop_is_free_while_the_vendor_is_slow() -> None:
+def test_a_slow_vendor_does_not_block_the_event_loop() -> None:
     may_answer = threading.Event()
 
     async def answer() -> None:
@@ -102,7 +102,7 @@ def test_the_event_loop_is_free_while_the_vendor_is_slow() -> None:
 
 
 @override_settings(ILETIMERKEZI_ENQUEUE=f"{__name__}.enqueue")
-def test_a_fetch_runs_in_the_background(
+def test_async_services_start_run_continue_and_cancel_background_fetches(
     sandbox: Sandbox, django_capture_on_commit_callbacks: Any
 ) -> None:
     async def start() -> list[Fetch]:
@@ -121,12 +121,12 @@ def test_a_fetch_runs_in_the_background(
     assert list(states) == ["succeeded", "succeeded", "cancelled"]
 
 
-def test_a_fetch_pauses_after_some_seconds(sandbox: Sandbox) -> None:
+def test_afetch_groups_pauses_at_its_time_limit(sandbox: Sandbox) -> None:
     with pytest.raises(FetchPaused):
         async_to_sync(services.afetch_groups)(seconds=0)
 
 
-def test_old_fetches_are_pruned() -> None:
+def test_aprune_fetches_deletes_old_fetches() -> None:
     record(age=timedelta(days=2))
     pruned = async_to_sync(services.aprune_fetches)(older_than=timedelta(days=1))
     assert pruned.fetches == 1

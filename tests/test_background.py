@@ -125,7 +125,7 @@ def test_a_group_is_fetched_in_the_background() -> None:
     assert (fetch.token, fetch.active_key) == (None, None)
 
 
-def test_only_the_levels_of_the_depth_are_fetched() -> None:
+def test_a_background_fetch_stops_at_its_depth() -> None:
     with serve(server := Forest(tree_of(31, 2))):
         fetch = services.start_fetch(1, depth=2)
         work()
@@ -136,14 +136,16 @@ def test_only_the_levels_of_the_depth_are_fetched() -> None:
 @pytest.mark.parametrize(
     "arguments", [{"group_id": 0}, {"group_id": 5, "depth": -1}, {"depth": -1}]
 )
-def test_invalid_arguments_queue_nothing(arguments: dict[str, Any]) -> None:
+def test_start_fetch_rejects_invalid_arguments_and_queues_nothing(
+    arguments: dict[str, Any],
+) -> None:
     with pytest.raises(ValueError, match=r"must be|from 1 to"):
         services.start_fetch(**arguments)
     assert not queue
     assert not Fetch.objects.exists()
 
 
-def test_a_group_that_does_not_exist_ends_the_fetch_with_a_reason() -> None:
+def test_a_fetch_of_an_unknown_group_fails_with_a_reason() -> None:
     with serve(Forest({})):
         fetch = services.start_fetch(5)
         work()
@@ -151,7 +153,7 @@ def test_a_group_that_does_not_exist_ends_the_fetch_with_a_reason() -> None:
     assert reread(fetch).error.startswith("iletimerkezi answered 463")
 
 
-def test_missing_credentials_of_a_worker_end_the_fetch_with_a_reason() -> None:
+def test_a_fetch_fails_with_a_reason_if_the_worker_has_no_credentials() -> None:
     fetch = services.start_fetch(5)
     with override_settings(ILETIMERKEZI_API_KEY="", ILETIMERKEZI_API_HASH=""):
         work()
@@ -159,7 +161,7 @@ def test_missing_credentials_of_a_worker_end_the_fetch_with_a_reason() -> None:
     assert reread(fetch).error.startswith("The credentials of iletimerkezi are missing")
 
 
-def test_tasks_of_finished_and_of_deleted_fetches_do_nothing() -> None:
+def test_tasks_of_finished_or_deleted_fetches_do_nothing() -> None:
     with serve(server := Forest({5: []})):
         fetch = services.start_fetch(5)
         work()
@@ -183,7 +185,7 @@ def test_a_rollback_leaves_no_fetch_and_no_task() -> None:
     assert not Fetch.objects.exists()
 
 
-def test_without_a_task_queue_nothing_is_queued() -> None:
+def test_start_fetch_and_resume_fetches_raise_an_error_if_there_is_no_task_queue() -> None:
     with override_settings(ILETIMERKEZI_ENQUEUE=None):
         for call in (services.start_fetch, services.resume_fetches):
             with pytest.raises(ImproperlyConfigured, match="No task queue is set up"):
@@ -191,7 +193,7 @@ def test_without_a_task_queue_nothing_is_queued() -> None:
     assert not Fetch.objects.exists()
 
 
-def test_a_refused_task_ends_the_fetch_and_shows_no_password() -> None:
+def test_a_fetch_whose_task_is_refused_fails_and_its_error_hides_the_password() -> None:
     with override_settings(ILETIMERKEZI_ENQUEUE="tests.test_background.refuse"):
         fetch = services.start_fetch(5)
     assert fetch.state == reread(fetch).state == State.FAILED
@@ -201,7 +203,7 @@ def test_a_refused_task_ends_the_fetch_and_shows_no_password() -> None:
     assert reread(fetch).active_key is None
 
 
-def test_a_task_queue_that_disappears_before_the_commit_ends_the_fetch() -> None:
+def test_a_fetch_fails_if_the_task_queue_is_removed_before_the_commit() -> None:
     with override_settings(ILETIMERKEZI_ENQUEUE=None), transaction.atomic():
         with override_settings(ILETIMERKEZI_ENQUEUE=ENGINE):
             fetch = services.start_fetch(5)
@@ -257,7 +259,7 @@ def test_a_worker_that_lost_its_claim_stores_nothing_more(monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize("depth", [None, 3])
 @pytest.mark.parametrize("steps", [1, 3, 10])
-def test_each_group_is_requested_once_in_any_number_of_slices(
+def test_a_fetch_in_slices_repeats_at_most_one_request_per_slice(
     depth: int | None, steps: int
 ) -> None:
     with serve(server := Forest(tree_of(40, 3)), ILETIMERKEZI_MAX_CONNECTIONS=1):
@@ -283,7 +285,7 @@ def test_a_slice_without_groups_left_to_request_counts_all_groups() -> None:
     assert outcome(fetch) == ("succeeded", 10, 10)
 
 
-def test_failures_are_kept_and_not_requested_again_in_the_next_slice() -> None:
+def test_failed_groups_are_recorded_and_not_requested_again_in_the_next_slice() -> None:
     with serve(server := Forest(tree_of(20, 19)), ILETIMERKEZI_MAX_CONNECTIONS=1):
         server.failing = {3: 500, 7: 463}
         fetch = services.start_fetch(1, recursive=True)
@@ -294,7 +296,7 @@ def test_failures_are_kept_and_not_requested_again_in_the_next_slice() -> None:
     assert (server.asked.count(3), server.asked.count(7)) == (1, 1)
 
 
-def test_slices_in_which_every_request_fails_end_the_fetch_as_partial() -> None:
+def test_a_fetch_whose_subgroups_all_fail_in_several_slices_ends_as_partial() -> None:
     with serve(server := Forest(tree_of(20, 19)), ILETIMERKEZI_MAX_CONNECTIONS=1):
         server.failing = dict.fromkeys(range(2, 21), 500)
         fetch = services.start_fetch(1, recursive=True)
@@ -317,7 +319,7 @@ def test_the_phone_book_is_fetched_in_slices_without_a_task_queue() -> None:
     assert server.listings == 3
 
 
-def test_a_slice_without_any_answer_ends_the_fetch() -> None:
+def test_a_fetch_fails_after_a_slice_without_any_answer() -> None:
     with Vendor(vendor.hang) as server:
         with override_settings(
             ILETIMERKEZI_API_KEY=vendor.KEY,
@@ -348,7 +350,7 @@ def test_sigterm_ends_a_slice_and_calls_the_handler_of_the_worker() -> None:
     assert outcome(fetch) == ("succeeded", 200, 200)
 
 
-def test_sigterm_ends_the_process_after_the_slice_if_nothing_handles_it(
+def test_sigterm_ends_the_process_after_the_slice_if_no_handler_is_installed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     killed: list[Any] = []
@@ -362,7 +364,7 @@ def test_sigterm_ends_the_process_after_the_slice_if_nothing_handles_it(
     assert reread(fetch).state == State.QUEUED
 
 
-def test_a_task_in_a_thread_leaves_the_signals_alone() -> None:
+def test_a_task_in_a_thread_does_not_change_the_signal_handlers() -> None:
     with serve(Forest({5: []})):
         fetch = services.start_fetch(5)
         usual = signal.getsignal(signal.SIGTERM)
@@ -377,7 +379,7 @@ def test_a_task_in_a_thread_leaves_the_signals_alone() -> None:
         assert signal.getsignal(signal.SIGTERM) is usual
 
 
-def test_a_worker_that_must_exit_releases_the_fetch(
+def test_a_worker_that_exits_during_a_slice_releases_the_fetch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def leave(*args: object) -> None:
@@ -394,7 +396,7 @@ def test_a_worker_that_must_exit_releases_the_fetch(
     assert outcome(fetch) == ("succeeded", 20, 20)
 
 
-def test_a_worker_that_must_exit_before_it_has_the_fetch_changes_nothing(
+def test_a_worker_that_exits_before_it_claims_a_fetch_leaves_the_fetch_queued(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def leave(*args: object) -> None:
@@ -407,7 +409,7 @@ def test_a_worker_that_must_exit_before_it_has_the_fetch_changes_nothing(
     assert (reread(fetch).state, reread(fetch).started_at) == (State.QUEUED, None)
 
 
-def test_unmentioned_groups_are_counted_once_in_any_number_of_slices() -> None:
+def test_groups_missing_from_all_answers_are_counted_once_in_any_number_of_slices() -> None:
     yesterday = timezone.now() - timedelta(days=1)
     old = range(100, 110)
     Group.objects.bulk_create([Group(pk=pk, name="Old", count=1, seen_at=yesterday) for pk in old])
@@ -424,7 +426,7 @@ def test_unmentioned_groups_are_counted_once_in_any_number_of_slices() -> None:
         assert outcome(fetch) == ("succeeded", 16, 16)
 
 
-def test_the_counters_do_not_shrink_while_the_next_slice_waits_for_the_vendor(
+def test_the_progress_does_not_decrease_while_the_next_slice_waits_for_the_vendor(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shown: list[tuple[str, int, int]] = []
@@ -455,7 +457,7 @@ def test_the_counters_do_not_shrink_while_the_next_slice_waits_for_the_vendor(
 
 
 @pytest.mark.parametrize("silent_answer", [1, 2])
-def test_a_fetch_shows_life_while_the_vendor_is_silent(
+def test_a_fetch_records_signs_of_life_while_the_vendor_is_silent(
     monkeypatch: pytest.MonkeyPatch, silent_answer: int
 ) -> None:
     monkeypatch.setattr(crawl, "TICK", 0.01)
@@ -477,7 +479,7 @@ def test_a_fetch_shows_life_while_the_vendor_is_silent(
     assert outcome(fetch)[0] == "succeeded"
 
 
-def test_silent_fetches_are_queued_again_once() -> None:
+def test_resume_fetches_queues_a_silent_fetch_again_only_once() -> None:
     with serve(Forest(tree_of(10, 3))):
         fetch = services.start_fetch(1, recursive=True)
         with cut_after(2, kill=True), pytest.raises(Killed):
@@ -493,7 +495,7 @@ def test_silent_fetches_are_queued_again_once() -> None:
     assert outcome(fetch) == ("succeeded", 10, 10)
 
 
-def test_starting_a_fetch_resumes_the_silent_ones() -> None:
+def test_starting_a_fetch_resumes_silent_fetches() -> None:
     lost = services.start_fetch(5)
     queue.clear()
     let_time_pass(minutes=4)
@@ -532,7 +534,7 @@ def test_a_fetch_that_cannot_be_queued_again_is_resumed_later() -> None:
     assert outcome(fetch) == ("succeeded", 10, 10)
 
 
-def test_a_conflict_in_the_database_does_not_end_resume_fetches() -> None:
+def test_resume_fetches_retries_after_a_database_conflict() -> None:
     fetch = services.start_fetch(5)
     queue.clear()
     let_time_pass(minutes=4)
@@ -548,7 +550,7 @@ def test_a_conflict_in_the_database_does_not_end_resume_fetches() -> None:
     assert list(queue) == [fetch.pk]
 
 
-def test_a_conflict_in_the_first_query_of_a_task_does_not_end_the_task() -> None:
+def test_a_task_retries_its_first_query_after_a_database_conflict() -> None:
     with serve(Forest({5: []})):
         fetch = services.start_fetch(5)
         failing = [conflict()]
@@ -582,7 +584,7 @@ def test_a_fetch_that_two_processes_find_silent_is_queued_once() -> None:
     assert list(queue) == [fetch.pk]
 
 
-def test_a_worker_with_wrong_settings_ends_the_fetch_with_a_reason() -> None:
+def test_a_fetch_ends_with_a_reason_if_the_worker_has_invalid_settings() -> None:
     fetch = services.start_fetch(5)
     with override_settings(ILETIMERKEZI_TASK_SECONDS="120"):
         work()
@@ -622,7 +624,7 @@ def test_a_phone_book_is_fetched_in_parts() -> None:
     assert changes_of(fetch).filter(kind=Change.Kind.CREATED).count() == 6
 
 
-def test_the_parts_of_a_phone_book_have_its_depth() -> None:
+def test_the_depth_of_a_phone_book_limits_its_parts() -> None:
     with phone_book() as server:
         fetch = services.start_fetch(depth=2)
         work()
@@ -648,7 +650,7 @@ def test_a_phone_book_of_depth_0_needs_no_parts() -> None:
     assert Group.objects.count() == 5
 
 
-def test_the_counters_of_a_phone_book_grow_with_its_parts() -> None:
+def test_the_progress_of_a_phone_book_includes_its_parts() -> None:
     with phone_book():
         fetch = services.start_fetch()
         services.run_fetch(queue.popleft())
@@ -674,7 +676,7 @@ def test_signals_are_sent_for_the_phone_book_and_not_for_its_parts() -> None:
     assert sent == [(groups_changed, fetch.pk), (fetch_finished, fetch.pk)]
 
 
-def test_warnings_of_parts_are_warnings_of_the_phone_book() -> None:
+def test_warnings_of_parts_are_recorded_with_the_phone_book() -> None:
     an_hour = timedelta(hours=1)
     an_hour_ago = format_datetime(datetime.now(UTC) - an_hour, usegmt=True)
     with serve(server := Forest({1: [3], 2: [5], 3: [], 50: []}, aliases={5: 50})):
@@ -689,7 +691,7 @@ def test_warnings_of_parts_are_warnings_of_the_phone_book() -> None:
     assert an_hour <= (fetch.clock_ahead or timedelta()) < 2 * an_hour
 
 
-def test_the_wrong_clock_of_a_worker_is_a_warning_of_the_phone_book() -> None:
+def test_the_wrong_clock_of_one_worker_is_recorded_with_the_phone_book() -> None:
     a_day_ago = format_datetime(datetime.now(UTC) - timedelta(days=1), usegmt=True)
     with phone_book() as server:
         fetch = services.start_fetch()
@@ -701,7 +703,7 @@ def test_the_wrong_clock_of_a_worker_is_a_warning_of_the_phone_book() -> None:
     assert (reread(fetch).clock_ahead or timedelta()) >= timedelta(days=1)
 
 
-def test_warnings_and_failures_outlast_a_slice_that_fails_early() -> None:
+def test_a_slice_that_fails_early_keeps_earlier_warnings_and_failures() -> None:
     fetch = Fetch.objects.create(
         kind=Fetch.Kind.PHONE_BOOK,
         maybe_other_account=True,
@@ -721,7 +723,7 @@ def test_warnings_and_failures_outlast_a_slice_that_fails_early() -> None:
 
 
 @pytest.mark.parametrize("written", [[], "x", 7, None, {"x": 1, "0": 5, "5": "50"}])
-def test_malformed_columns_of_a_fetch_do_not_stop_it(written: Any) -> None:
+def test_malformed_json_in_a_fetch_record_does_not_stop_the_fetch(written: Any) -> None:
     json = Value(written, JSONField())
     with phone_book():
         fetch = services.start_fetch()
@@ -731,7 +733,7 @@ def test_malformed_columns_of_a_fetch_do_not_stop_it(written: Any) -> None:
     assert outcome(fetch)[0] == "succeeded"
 
 
-def test_the_part_of_a_phone_book_that_is_too_old_ends_with_it() -> None:
+def test_a_phone_book_that_was_interrupted_for_too_long_fails_with_all_its_parts() -> None:
     with phone_book():
         fetch = services.start_fetch()
         services.run_fetch(queue.popleft())
@@ -754,7 +756,7 @@ def test_the_key_of_another_account_is_recorded_with_the_fetch() -> None:
     assert reread(fetch).maybe_other_account
 
 
-def test_a_group_that_a_part_misses_and_the_phone_book_finds_was_never_missing() -> None:
+def test_a_group_missing_from_its_part_but_found_elsewhere_is_recorded_only_as_moved() -> None:
     with serve(server := Forest({1: [3], 3: [4], 4: []})):
         server.main_ids = [1]
         services.fetch_groups()
@@ -766,7 +768,7 @@ def test_a_group_that_a_part_misses_and_the_phone_book_finds_was_never_missing()
     assert (reread(fetch).changed, reread(fetch).missing) == (1, 1)
 
 
-def test_failures_of_parts_are_failures_of_the_phone_book() -> None:
+def test_failures_of_parts_are_recorded_with_the_phone_book() -> None:
     with phone_book() as server:
         server.failing = {2: 500, 6: 500}
         fetch = services.start_fetch()
@@ -820,7 +822,7 @@ def test_a_second_task_of_a_phone_book_does_not_change_the_result() -> None:
     assert outcome(fetch) == ("succeeded", 6, 6)
 
 
-def test_a_phone_book_goes_on_after_an_error_of_the_database_ends_its_last_part(
+def test_a_phone_book_finishes_after_a_database_error_ended_its_last_part(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fail(*args: object) -> None:
@@ -864,7 +866,7 @@ def test_a_phone_book_never_reads_from_a_replica() -> None:
     assert outcome(fetch) == ("succeeded", 6, 6)
 
 
-def test_a_process_that_continues_a_phone_book_alone_does_the_work_of_its_parts() -> None:
+def test_a_process_that_continues_a_phone_book_also_completes_its_parts() -> None:
     with phone_book():
         fetch = services.start_fetch()
         services.run_fetch(queue.popleft())
@@ -887,7 +889,7 @@ def test_lost_tasks_of_parts_are_queued_again() -> None:
     assert outcome(fetch) == ("succeeded", 6, 6)
 
 
-def test_parts_that_wait_for_a_worker_are_not_queued_again_while_their_phone_book_lives() -> None:
+def test_waiting_parts_are_not_queued_again_while_their_phone_book_is_active() -> None:
     with phone_book():
         fetch = services.start_fetch()
         services.run_fetch(queue.popleft())
@@ -932,7 +934,7 @@ def test_a_running_fetch_stops_soon_after_it_is_cancelled(monkeypatch: pytest.Mo
     assert not queue
 
 
-def test_a_fetch_in_the_foreground_can_be_cancelled_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_foreground_fetch_can_be_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recorder, "BATCH_GROUPS", 1)
     with serve(Forest(tree_of(50, 49))):
         with at_step(5, lambda: services.cancel_fetch(Fetch.objects.get())):
@@ -967,7 +969,7 @@ def test_cancelling_a_phone_book_of_many_parts_takes_few_queries() -> None:
     assert fetch.parts.filter(state=State.CANCELLED, active_key=None).count() == 50
 
 
-def test_a_phone_book_that_is_continued_without_a_task_queue_ends_its_parts() -> None:
+def test_continuing_a_phone_book_without_a_task_queue_ends_all_its_parts() -> None:
     with phone_book():
         fetch = services.start_fetch()
         services.run_fetch(queue.popleft())
@@ -977,7 +979,7 @@ def test_a_phone_book_that_is_continued_without_a_task_queue_ends_its_parts() ->
     assert not Fetch.objects.unfinished().exists()
 
 
-def test_cancelling_the_last_part_lets_the_phone_book_finish() -> None:
+def test_a_phone_book_finishes_after_its_last_part_is_cancelled() -> None:
     with phone_book():
         fetch = services.start_fetch()
         services.run_fetch(queue.popleft())
@@ -992,7 +994,9 @@ def test_cancelling_the_last_part_lets_the_phone_book_finish() -> None:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_mirror_and_history_are_right_after_any_pauses_kills_and_second_workers(seed: int) -> None:
+def test_mirror_and_history_are_correct_after_random_pauses_kills_and_duplicate_tasks(
+    seed: int,
+) -> None:
     chance = random.Random(seed)
     before, after = _random_forest(chance), _random_forest(chance)
     with serve(server := Forest(before), ILETIMERKEZI_MAX_CONNECTIONS=2):

@@ -106,7 +106,9 @@ def states() -> list[tuple[int | None, str]]:
 
 
 @pytest.mark.usefixtures("engine")
-def test_the_form_queues_a_fetch_and_opens_its_page(client: Client, server: Forest) -> None:
+def test_the_fetch_form_queues_a_fetch_and_redirects_to_its_page(
+    client: Client, server: Forest
+) -> None:
     answer = client.post(url("fetch"), {"group_id": 1, "recursive": "on"}, follow=True)
     queued = Fetch.objects.get()
     assert answer.redirect_chain == [(page_of("change", queued.pk), 302)]
@@ -124,7 +126,7 @@ def test_the_form_queues_a_fetch_and_opens_its_page(client: Client, server: Fore
 
 
 @pytest.mark.usefixtures("engine")
-def test_the_form_queues_a_fetch_of_the_phone_book(client: Client, server: Forest) -> None:
+def test_the_fetch_form_queues_a_fetch_of_the_phone_book(client: Client, server: Forest) -> None:
     answer = client.post(url("fetch"), {"phone_book": "on"}, follow=True)
     queued = Fetch.objects.get()
     assert answer.redirect_chain == [(page_of("change", queued.pk), 302)]
@@ -135,7 +137,7 @@ def test_the_form_queues_a_fetch_of_the_phone_book(client: Client, server: Fores
 
 
 @pytest.mark.usefixtures("engine", "server")
-def test_users_who_may_not_view_fetches_return_to_the_list() -> None:
+def test_users_who_may_not_view_fetches_are_redirected_to_the_list_of_groups() -> None:
     client = client_for("fetcher")
     answer = client.post(url("fetch"), {"group_id": 1}, follow=True)
     assert answer.redirect_chain == [(url("changelist"), 302)]
@@ -144,7 +146,7 @@ def test_users_who_may_not_view_fetches_return_to_the_list() -> None:
 
 
 @pytest.mark.usefixtures("engine", "server")
-def test_an_action_queues_a_fetch_for_each_group(client: Client) -> None:
+def test_the_fetch_action_queues_a_fetch_for_each_selected_group(client: Client) -> None:
     plant(LINKS, NAMES)
     answer = act(client, "fetch_selected", 3, 4)
     assert answer.redirect_chain[-1] == (url("changelist"), 302)
@@ -157,7 +159,9 @@ def test_an_action_queues_a_fetch_for_each_group(client: Client) -> None:
 
 
 @pytest.mark.usefixtures("engine", "server")
-def test_an_action_on_one_group_opens_the_page_of_its_fetch(client: Client) -> None:
+def test_an_action_that_queues_only_one_fetch_redirects_to_the_page_of_the_fetch(
+    client: Client,
+) -> None:
     plant(LINKS, NAMES)
     answer = act(client, "fetch_selected_recursively", 2, 3)
     queued = Fetch.objects.get()
@@ -177,7 +181,9 @@ def test_failed_groups_are_queued_again(client: Client) -> None:
 
 
 @pytest.mark.usefixtures("engine", "server")
-def test_the_form_opens_the_page_of_a_fetch_that_is_already_queued(client: Client) -> None:
+def test_the_fetch_form_redirects_to_the_page_of_a_fetch_that_is_already_queued(
+    client: Client,
+) -> None:
     for _ in range(2):
         answer = client.post(url("fetch"), {"group_id": 1}, follow=True)
         assert answer.redirect_chain == [(page_of("change", Fetch.objects.get().pk), 302)]
@@ -197,7 +203,7 @@ def test_fetches_are_queued_outside_the_transaction_of_the_request(
     assert in_transaction == [False] * 4
 
 
-def test_an_error_of_the_task_queue_is_shown(client: Client, settings: Any) -> None:
+def test_a_task_queue_error_is_shown_as_a_message(client: Client, settings: Any) -> None:
     settings.ILETIMERKEZI_ENQUEUE = REFUSING
     error = "The task queue refused the fetch: ConnectionError: no route to amqp://…@broker"
     answer = client.post(url("fetch"), {"group_id": 1})
@@ -216,7 +222,7 @@ def test_an_error_of_the_task_queue_is_shown(client: Client, settings: Any) -> N
 
 
 @pytest.mark.usefixtures("engine", "server")
-def test_an_error_of_the_database_while_queueing_is_shown(
+def test_a_database_error_while_a_fetch_is_queued_is_shown(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*args: Any, **options: Any) -> None:
@@ -243,7 +249,7 @@ def test_invalid_settings_of_the_task_queue_are_reported(client: Client, setting
 
 
 @pytest.mark.parametrize("query", ["", "?phone_book=1"])
-def test_the_forms_mention_the_timeout_only_without_a_task_queue(
+def test_the_fetch_forms_mention_the_web_server_timeout_only_if_there_is_no_task_queue(
     client: Client, settings: Any, query: str
 ) -> None:
     assert "web server's timeout" in text(client.get(url("fetch") + query))
@@ -275,7 +281,7 @@ def test_only_permitted_groups_are_queued(client: Client, register: Callable[...
 # Without a task queue
 
 
-def test_a_large_group_pauses_and_can_be_continued(
+def test_the_fetch_of_a_large_group_pauses_and_can_be_continued(
     client: Client, server: Forest, end_after: Callable[[int], None]
 ) -> None:
     end_after(8)
@@ -303,7 +309,7 @@ def test_a_large_group_pauses_and_can_be_continued(
     assert messages(answer) == [("warning", finished)]
 
 
-def test_a_continued_fetch_pauses_again(
+def test_a_continued_fetch_pauses_again_at_the_time_limit(
     client: Client, server: Forest, end_after: Callable[[int], None]
 ) -> None:
     end_after(3)
@@ -320,7 +326,7 @@ def test_a_continued_fetch_pauses_again(
     assert stopped.asked > asked
 
 
-def test_an_action_lists_the_groups_that_it_had_no_time_for(
+def test_an_action_lists_the_groups_that_it_did_not_fetch_within_the_time_limit(
     client: Client, server: Forest, end_after: Callable[[int], None]
 ) -> None:
     plant(LINKS, NAMES)
@@ -342,7 +348,7 @@ def test_an_action_pauses_the_fetch_of_a_large_group(
     assert stopped.state == State.QUEUED
 
 
-def test_a_paused_fetch_among_several_is_not_a_failure(
+def test_fetch_each_stops_after_a_paused_fetch(
     server: Forest, end_after: Callable[[int], None]
 ) -> None:
     server.list_of = lambda pk: [8, 9] if pk == 2 else []
@@ -353,7 +359,7 @@ def test_a_paused_fetch_among_several_is_not_a_failure(
 
 
 @pytest.mark.parametrize("outcome", ["answered", "alias", "failed"])
-def test_the_next_of_several_fetches_pauses_after_any_outcome(
+def test_fetch_each_can_pause_the_second_fetch_after_any_outcome_of_the_first(
     server: Forest, monkeypatch: pytest.MonkeyPatch, outcome: str
 ) -> None:
     is_over = threading.Event()
@@ -377,7 +383,7 @@ def test_the_next_of_several_fetches_pauses_after_any_outcome(
     ],
 )
 @pytest.mark.usefixtures("server")
-def test_a_fetch_can_be_limited_to_some_seconds(
+def test_a_fetch_with_a_time_limit_pauses_when_the_time_is_up(
     fetching: Callable[[], object], end_after: Callable[[int], None]
 ) -> None:
     end_after(4)
@@ -386,7 +392,7 @@ def test_a_fetch_can_be_limited_to_some_seconds(
     assert caught.value.fetch.state == State.QUEUED
 
 
-def test_a_fetch_without_an_answer_fails_at_the_end_of_the_time(server: Forest) -> None:
+def test_a_fetch_without_an_answer_fails_at_its_time_limit(server: Forest) -> None:
     is_over = threading.Event()
     server.before_sending = lambda number: is_over.wait()
     with pytest.raises(ServiceUnavailable, match="answered for no group within 0 seconds"):
@@ -424,7 +430,9 @@ def test_the_error_of_a_continued_fetch_is_shown(client: Client, server: Forest)
     assert waiting.state == State.FAILED
 
 
-def test_a_part_is_not_continued_without_a_task_queue(client: Client) -> None:
+def test_the_page_of_a_part_has_no_continue_button_if_there_is_no_task_queue(
+    client: Client,
+) -> None:
     part = paused(kind=Fetch.Kind.GROUP, group_id=1, parent=unfinished())
     page = client.get(page_of("change", part.pk)).content.decode()
     assert page_of("cancel", part.pk) in page
@@ -435,7 +443,7 @@ def test_a_part_is_not_continued_without_a_task_queue(client: Client) -> None:
 
 
 @pytest.mark.usefixtures("engine")
-def test_a_silent_fetch_is_queued_again(client: Client) -> None:
+def test_the_continue_button_queues_a_silent_fetch_again(client: Client) -> None:
     waiting = paused()
     address = page_of("continue", waiting.pk)
     assert address not in client.get(page_of("change", waiting.pk)).content.decode()
@@ -446,7 +454,7 @@ def test_a_silent_fetch_is_queued_again(client: Client) -> None:
     assert list(queue) == [waiting.pk]
 
 
-@pytest.mark.parametrize("engine", [None, ENGINE], ids=["without", "with"])
+@pytest.mark.parametrize("engine", [None, ENGINE], ids=["no task queue", "task queue"])
 def test_a_fetch_that_was_silent_for_too_long_fails(client: Client, engine: str | None) -> None:
     waiting = paused(alive_at=timezone.now() - timedelta(days=2))
     with override_settings(ILETIMERKEZI_ENQUEUE=engine):
@@ -477,7 +485,7 @@ def test_a_running_fetch_is_cancelled(client: Client) -> None:
     assert messages(answer) == [("warning", "The fetch was already finished.")]
 
 
-def test_an_error_of_the_database_while_cancelling_is_shown(
+def test_a_database_error_while_a_fetch_is_cancelled_is_shown(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*args: Any) -> None:
@@ -489,7 +497,7 @@ def test_an_error_of_the_database_while_cancelling_is_shown(
 
 
 @pytest.mark.parametrize("page", ["continue", "cancel"])
-def test_only_users_who_may_fetch_continue_and_cancel(page: str) -> None:
+def test_only_users_with_fetch_permission_can_continue_or_cancel_a_fetch(page: str) -> None:
     waiting = paused()
     viewer = client_with("view_fetch", "view_group")
     assert "formaction" not in viewer.get(page_of("change", waiting.pk)).content.decode()
@@ -517,7 +525,7 @@ def test_only_users_who_may_fetch_continue_and_cancel(page: str) -> None:
 # The progress
 
 
-def test_the_progress_is_returned_as_json(client: Client) -> None:
+def test_the_progress_of_a_fetch_is_returned_as_json(client: Client) -> None:
     running = unfinished(asked=600, known=12_000, created=3)
     answer = client.get(page_of("progress", running.pk))
     assert "no-store" in answer["Cache-Control"]
@@ -538,7 +546,7 @@ def test_the_progress_is_returned_as_json(client: Client) -> None:
         assert name[0] in page
 
 
-def test_a_finished_fetch_reports_its_end_and_stops_polling(client: Client) -> None:
+def test_the_page_of_a_finished_fetch_does_not_poll_the_progress(client: Client) -> None:
     finished = record(kind=Fetch.Kind.GROUP, group_id=1, asked=1, known=1)
     assert client.get(page_of("progress", finished.pk)).json() == {
         "finished": True,
@@ -551,7 +559,7 @@ def test_a_finished_fetch_reports_its_end_and_stops_polling(client: Client) -> N
     assert "http-equiv" not in page
 
 
-def test_the_progress_needs_the_permission_to_view_fetches() -> None:
+def test_only_users_who_may_view_fetches_can_read_the_progress() -> None:
     running = unfinished()
     assert client_with("view_group").get(page_of("progress", running.pk)).status_code == 403
     assert Client().get(page_of("progress", running.pk)).status_code == 302
@@ -597,7 +605,7 @@ def test_the_time_left_is_shown_when_it_is_known(
     assert progress.describe_numbers(running) == numbers
 
 
-def test_the_progress_is_in_turkish(client: Client) -> None:
+def test_the_progress_of_a_fetch_is_shown_in_turkish(client: Client) -> None:
     running = unfinished(asked=600, known=12_000)
     with override_settings(LANGUAGE_CODE="tr"):
         page = text(client.get(page_of("change", running.pk)))
@@ -657,7 +665,7 @@ def test_warnings_appear_while_the_fetch_runs(client: Client) -> None:
     assert any("another account?" in element for element in _elements(client, running))
 
 
-def test_only_some_parts_are_shown(
+def test_parts_beyond_the_page_limit_are_only_counted(
     client: Client, phone_book: Fetch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tree, "PAGE", 4)
@@ -689,12 +697,14 @@ def test_the_page_of_a_part_links_to_its_phone_book(client: Client, phone_book: 
     assert client.post(page_of("delete", part.pk), {"post": "yes"}).status_code == 403
 
 
-def test_the_list_does_not_show_parts(client: Client, phone_book: Fetch) -> None:
+def test_the_list_of_fetches_does_not_show_parts(client: Client, phone_book: Fetch) -> None:
     answer = client.get(page_of("changelist"))
     assert list(answer.context["cl"].result_list) == [phone_book]
 
 
-def test_a_phone_book_is_deleted_with_its_parts(client: Client, phone_book: Fetch) -> None:
+def test_the_fetch_of_a_phone_book_is_deleted_with_its_parts(
+    client: Client, phone_book: Fetch
+) -> None:
     services.cancel_fetch(phone_book)
     page = text(client.get(page_of("delete", phone_book.pk)))
     assert "Changes: 6" in page
@@ -706,7 +716,7 @@ def test_a_phone_book_is_deleted_with_its_parts(client: Client, phone_book: Fetc
 
 
 @pytest.mark.usefixtures("engine")
-def test_opening_the_list_queues_interrupted_fetches_again(client: Client) -> None:
+def test_opening_the_list_of_fetches_queues_interrupted_fetches_again(client: Client) -> None:
     lost = unfinished(alive_at=timezone.now() - SILENT)
     unfinished()
     assert client_for("viewer").get(page_of("changelist")).status_code == 403
@@ -717,7 +727,7 @@ def test_opening_the_list_queues_interrupted_fetches_again(client: Client) -> No
 
 
 @pytest.mark.usefixtures("engine")
-def test_errors_while_queueing_again_are_logged(
+def test_a_database_error_while_fetches_are_queued_again_is_logged(
     client: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail() -> None:
@@ -729,7 +739,7 @@ def test_errors_while_queueing_again_are_logged(
 
 
 @pytest.mark.usefixtures("engine")
-def test_the_list_takes_one_more_query_with_a_task_queue(client: Client) -> None:
+def test_the_list_of_fetches_takes_one_more_query_with_a_task_queue(client: Client) -> None:
     record()
     ContentType.objects.get_for_model(Fetch)  # Cached for the process.
     with CaptureQueriesContext(connection) as queries:
@@ -761,7 +771,7 @@ def test_the_tree_says_that_a_fetch_is_running(
     assert "A fetch is" not in text(client.get(f"{url('changelist')}?_popup=1"))
 
 
-def test_the_tree_links_a_running_fetch_only_for_users_who_may_view_it() -> None:
+def test_the_tree_links_to_a_running_fetch_only_for_users_who_may_view_fetches() -> None:
     unfinished()
     page = text(client_for("fetcher").get(url("changelist")))
     assert "A fetch is running." in page

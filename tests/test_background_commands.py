@@ -53,7 +53,7 @@ def interrupt(fetch: Fetch, *, ago: timedelta = timedelta(minutes=5)) -> None:
 
 
 @with_engine
-def test_a_group_is_queued_with_the_options_of_the_command(server: Forest) -> None:
+def test_fetch_group_queues_a_fetch_with_the_options_of_the_command(server: Forest) -> None:
     outcome = run("fetch_group", "1", "--depth", "1", "--background")
     fetch = Fetch.objects.get()
     assert outcome.out == f"Fetch {fetch.pk} (group 1) is queued: {PAGE.format(fetch.pk)}\n"
@@ -64,7 +64,7 @@ def test_a_group_is_queued_with_the_options_of_the_command(server: Forest) -> No
 
 
 @with_engine
-def test_each_group_is_queued_as_its_own_fetch(server: Forest) -> None:
+def test_fetch_group_queues_a_separate_fetch_for_each_group(server: Forest) -> None:
     outcome = run("fetch_group", "5", "6", "-r", "--background")
     fetches = list(Fetch.objects.order_by("pk"))
     assert [(fetch.group_id, fetch.depth) for fetch in fetches] == [(5, None), (6, None)]
@@ -73,7 +73,7 @@ def test_each_group_is_queued_as_its_own_fetch(server: Forest) -> None:
 
 
 @with_engine
-def test_a_phone_book_is_queued(server: Forest) -> None:
+def test_fetch_groups_queues_a_fetch_of_the_phone_book(server: Forest) -> None:
     outcome = run("fetch_groups", "--background", "-v", "0")
     assert (outcome.status, outcome.out, outcome.err) == (0, "", "")
     work()
@@ -94,7 +94,9 @@ def test_the_command_says_that_a_fetch_was_already_queued() -> None:
 
 @with_engine
 @pytest.mark.parametrize("urls", [None, "tests.test_background_commands"])
-def test_without_an_admin_the_command_names_no_page(urls: str | None) -> None:
+def test_the_command_points_to_the_list_of_fetches_if_the_page_of_a_fetch_has_no_url(
+    urls: str | None,
+) -> None:
     with override_settings(ROOT_URLCONF=urls):
         outcome = run("fetch_group", "5", "--background")
     assert "(group 5) is queued: look in the list of fetches in the admin\n" in outcome.out
@@ -103,7 +105,7 @@ def test_without_an_admin_the_command_names_no_page(urls: str | None) -> None:
 urlpatterns: list[Any] = []
 
 
-def test_without_a_task_queue_the_command_says_how_to_set_one_up() -> None:
+def test_the_command_says_how_to_set_up_a_missing_task_queue() -> None:
     outcome = run("fetch_groups", "--background")
     assert (outcome.status, outcome.out) == (1, "")
     assert outcome.err.startswith("CommandError: No task queue is set up: set TASKS ")
@@ -111,7 +113,7 @@ def test_without_a_task_queue_the_command_says_how_to_set_one_up() -> None:
 
 
 @with_refusing_engine
-def test_a_refusal_of_the_task_queue_is_an_error() -> None:
+def test_the_command_fails_if_the_task_queue_refuses_a_fetch() -> None:
     outcome = run("fetch_group", "5", "6", "--background")
     reason = "The task queue refused the fetch: ConnectionError: no broker"
     assert outcome.status == 1
@@ -120,13 +122,13 @@ def test_a_refusal_of_the_task_queue_is_an_error() -> None:
 
 
 @pytest.mark.parametrize("option", [["--format", "json"], ["--full"], ["--changes"]])
-def test_output_options_with_background_are_errors(option: list[str]) -> None:
+def test_the_background_option_cannot_be_combined_with_output_options(option: list[str]) -> None:
     outcome = run("fetch_group", "5", "--background", *option)
     assert outcome.status == 1
     assert "--background prints no groups: omit --format, --full and --changes." in outcome.err
 
 
-def test_ctrl_c_stops_the_command_while_it_queues(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_stops_a_command_that_is_queueing_a_fetch(monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*args: object, **options: object) -> None:
         raise KeyboardInterrupt
 
@@ -161,7 +163,9 @@ def start(group_id: int | None = None, **options: Any) -> Fetch:
         return services.start_fetch(group_id, **options)
 
 
-def test_without_a_task_queue_waiting_fetches_are_continued(server: Forest) -> None:
+def test_resume_fetches_runs_waiting_fetches_itself_if_there_is_no_task_queue(
+    server: Forest,
+) -> None:
     phone_book, group = start(), start(2)
     old = start(3)
     interrupt(old, ago=timedelta(days=2))
@@ -176,7 +180,9 @@ def test_without_a_task_queue_waiting_fetches_are_continued(server: Forest) -> N
     assert old.state == "failed"
 
 
-def test_without_a_task_queue_the_parts_of_a_phone_book_are_continued_too(server: Forest) -> None:
+def test_resume_fetches_runs_the_parts_of_a_phone_book_itself_if_there_is_no_task_queue(
+    server: Forest,
+) -> None:
     phone_book = start()
     with with_engine:
         services.run_fetch(phone_book.pk)
@@ -189,7 +195,7 @@ def test_without_a_task_queue_the_parts_of_a_phone_book_are_continued_too(server
     assert sorted(server.asked) == list(range(1, 31))
 
 
-def test_failed_fetches_and_failed_groups_are_errors(server: Forest) -> None:
+def test_resume_fetches_reports_failed_fetches_and_failed_groups(server: Forest) -> None:
     absent, tree = start(99), start(1, recursive=True)
     server.failing = {30: 500}
     outcome = run("resume_fetches", "-v", "0")
@@ -199,7 +205,7 @@ def test_failed_fetches_and_failed_groups_are_errors(server: Forest) -> None:
     assert second.startswith(f"Fetch {absent.pk} (group 99): iletimerkezi answered 463")
 
 
-def test_a_missing_setting_is_an_error() -> None:
+def test_resume_fetches_reports_missing_credentials() -> None:
     fetch = start(1)
     with override_settings(ILETIMERKEZI_API_KEY="", ILETIMERKEZI_API_HASH=""):
         outcome = run("resume_fetches")
@@ -207,7 +213,9 @@ def test_a_missing_setting_is_an_error() -> None:
     assert f"Fetch {fetch.pk} (group 1): The credentials of iletimerkezi are missing" in outcome.err
 
 
-def test_a_fetch_that_was_cancelled_meanwhile_stays_cancelled(server: Forest) -> None:
+def test_a_fetch_that_is_cancelled_while_resume_fetches_runs_is_not_continued(
+    server: Forest,
+) -> None:
     first, second = start(1), start(2)
 
     def cancel() -> None:  # in a thread of the server
@@ -224,7 +232,7 @@ def test_a_fetch_that_was_cancelled_meanwhile_stays_cancelled(server: Forest) ->
     assert outcome.status == 0
 
 
-def test_an_invalid_setting_of_the_task_queue_is_an_error() -> None:
+def test_resume_fetches_reports_an_invalid_task_queue_setting() -> None:
     with override_settings(ILETIMERKEZI_ENQUEUE="no.such.function"):
         outcome = run("resume_fetches")
     assert outcome.status == 1
@@ -235,7 +243,7 @@ def test_an_invalid_setting_of_the_task_queue_is_an_error() -> None:
     ("error", "status", "text"),
     [(KeyboardInterrupt(), 130, "Stopped."), (DatabaseError("locked"), 1, "locked")],
 )
-def test_the_end_of_resume_fetches_is_reported(
+def test_resume_fetches_reports_ctrl_c_and_database_errors(
     monkeypatch: pytest.MonkeyPatch, error: BaseException, status: int, text: str
 ) -> None:
     def fail(*args: object) -> None:

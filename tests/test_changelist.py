@@ -67,12 +67,12 @@ def redirects_to_error(answer: Any) -> bool:
 # The tree
 
 
-def test_a_small_tree_is_shown_open_with_roots_first(client: Client) -> None:
+def test_a_small_tree_is_shown_expanded_and_in_alphabetical_order(client: Client) -> None:
     plant(LINKS | {7: None}, NAMES | {7: "Arşiv"})
     assert lines(show(client)) == ["7", "1-", ".2-", "..5", "..3-", "...4", "...6"]
 
 
-def test_a_tree_of_at_most_two_hundred_groups_is_shown_open(client: Client) -> None:
+def test_a_tree_of_at_most_two_hundred_groups_is_shown_expanded(client: Client) -> None:
     plant_tree(200, 3)
     assert len(lines(show(client))) == 200
     Group.objects.create(pk=201, name="z", count=0, seen_at=SEEN, parent_id=1)
@@ -87,7 +87,7 @@ def test_many_roots_are_shown_a_hundred_per_page(client: Client) -> None:
     assert "301 contact groups" in text(answer)
 
 
-def test_two_hundred_roots_are_on_one_page(client: Client) -> None:
+def test_two_hundred_roots_are_shown_on_one_page(client: Client) -> None:
     plant(dict.fromkeys(range(1, 201)))
     assert len(lines(show(client, p=2))) == 200
 
@@ -139,7 +139,7 @@ def test_the_tree_below_a_group_has_a_hundred_subgroups_per_page(client: Client)
     assert lines(show(client, _from=2, p=3)) == ["2-", *(f".{pk}" for pk in range(211, 251))]
 
 
-def test_a_long_level_is_cut_and_more_links_to_its_next_page(client: Client) -> None:
+def test_a_long_level_ends_with_a_link_to_its_next_page(client: Client) -> None:
     plant({1: None} | dict.fromkeys(range(11, 251), 1))
     answer = show(client)
     assert lines(answer)[-1] == ".more 1 100"
@@ -153,7 +153,7 @@ def test_a_group_in_a_loop_is_shown_and_found(client: Client) -> None:
     assert lines(show(client, _from=3)) == ["3-", ".2+"]
 
 
-def test_the_tree_below_a_group_offers_no_selection_beyond_its_page() -> None:
+def test_groups_on_other_pages_cannot_be_selected_in_the_tree_below_a_group() -> None:
     plant({1: None, 2: None} | dict.fromkeys(range(10, 250), 2) | dict.fromkeys(range(300, 330), 1))
     page = show(client_for("superuser"), _from=1)
     assert page.context["cl"].result_count == 31
@@ -240,7 +240,7 @@ def test_a_query_cannot_filter_by_stored_totals(client: Client, query: str) -> N
 
 
 @pytest.mark.usefixtures("groups")
-def test_the_summary_omits_at_least_from_a_complete_total(client: Client) -> None:
+def test_the_summary_shows_a_complete_total_as_an_exact_number(client: Client) -> None:
     Group.objects.update(listed_at=SEEN, count=1000)
     sum_up()
     assert summary(show(client))[1] == ("6,000 contacts", "")
@@ -301,7 +301,9 @@ def test_a_large_list_is_exported_in_batches(client: Client) -> None:
 
 @pytest.mark.usefixtures("groups")
 @pytest.mark.parametrize("query", ["_from=1&_from=2", "_from=x", "nosuchfield=1"])
-def test_an_invalid_query_exports_nothing(client: Client, query: str) -> None:
+def test_an_export_with_an_invalid_query_redirects_to_the_error_page(
+    client: Client, query: str
+) -> None:
     answer = client.get(f"{url('csv')}?{query}")
     assert answer["Location"] == f"{url('changelist')}?e=1"
 
@@ -313,7 +315,7 @@ def test_only_users_with_view_permission_can_export(role: str) -> None:
     assert status == denied.get(role, 200)
 
 
-def test_the_export_rejects_post(client: Client) -> None:
+def test_the_csv_export_rejects_post_requests(client: Client) -> None:
     assert client.post(url("csv")).status_code == 405
 
 
@@ -328,7 +330,7 @@ def test_the_subgroups_of_a_group_are_returned_as_rows(client: Client) -> None:
     assert re.findall(r'<tr data-id="(\d)" data-level="0" data-parent="2"', page) == ["5", "3"]
 
 
-def test_more_subgroups_start_after_the_previous_ones(client: Client) -> None:
+def test_the_next_page_of_subgroups_starts_after_the_previous_page(client: Client) -> None:
     plant({1: None} | dict.fromkeys(range(11, 251), 1))
     assert lines(subgroups(client, "_from=1"))[-2:] == ["110", "more 1 100"]
     assert lines(subgroups(client, "_from=1&_start=200"))[-1] == "250"
@@ -373,7 +375,7 @@ def test_an_invalid_query_for_subgroups_redirects_to_the_error_page(client: Clie
     ],
 )
 @pytest.mark.usefixtures("groups")
-def test_a_filtered_tree_has_the_matching_groups_only(
+def test_a_filtered_tree_shows_only_matching_groups(
     client: Client, query: str, found: list[str]
 ) -> None:
     now = timezone.now()
@@ -390,7 +392,7 @@ def test_a_filtered_tree_shows_the_number_of_all_subgroups(client: Client) -> No
     assert (node.subgroups, node.matching) == (2, 1)
 
 
-def test_a_large_filtered_tree_is_shown_closed_below_its_second_level(client: Client) -> None:
+def test_a_large_filtered_tree_is_shown_collapsed_below_its_second_level(client: Client) -> None:
     plant_tree(1000, 10)
     Group.objects.exclude(pk=1).update(missing_since=SEEN)
     answer = show(client, presence="missing")
@@ -606,7 +608,7 @@ def test_a_popup_offers_groups_without_checkboxes(client: Client) -> None:
 
 
 @pytest.mark.usefixtures("groups")
-def test_a_popup_limited_to_listed_groups_offers_no_missing_groups(
+def test_a_popup_limited_to_listed_groups_does_not_offer_missing_groups(
     client: Client, limit: Limit
 ) -> None:
     Group.objects.filter(pk=3).update(missing_since=SEEN)

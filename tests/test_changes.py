@@ -57,17 +57,17 @@ def lines_after_summary(out: str) -> list[str]:
     return lines[next(at for at, line in enumerate(lines) if line.startswith("Fetched")) + 1 :]
 
 
-def test_a_first_fetch_lists_no_changes(sandbox: Sandbox) -> None:
+def test_the_first_fetch_does_not_print_changes(sandbox: Sandbox) -> None:
     assert lines_after_summary(run("fetch_groups").out) == []
 
 
-def test_a_fetch_without_changes_lists_none(vendor: Sandbox) -> None:
+def test_a_fetch_does_not_print_changes_if_nothing_changed(vendor: Sandbox) -> None:
     assert lines_after_summary(run("fetch_groups").out) == []
     assert lines_after_summary(run("fetch_groups", "--changes").out) == []
     assert run("fetch_groups", "--changes", "--format", "json").out == "[\n]\n"
 
 
-def test_the_summary_lists_few_changes(vendor: Sandbox) -> None:
+def test_the_summary_lists_all_changes_if_there_are_few(vendor: Sandbox) -> None:
     vendor.serve(CHANGED)
     outcome = run("fetch_groups")
     assert set(lines_after_summary(outcome.out)) == LINES
@@ -81,20 +81,20 @@ def test_the_summary_lists_ten_changes_and_counts_the_others(vendor: Sandbox) ->
     assert last == "… and 2 more changes. A fetch with --changes prints all its changes."
 
 
-def test_changes_replace_the_tree_on_request(vendor: Sandbox) -> None:
+def test_the_changes_option_prints_all_changes_instead_of_the_tree(vendor: Sandbox) -> None:
     vendor.serve([*CHANGED, *(group(pk, str(pk), 0) for pk in range(11, 17))])
     summary, *lines = run("fetch_groups", "--changes").out.splitlines()
     assert summary.startswith("Fetched the phone book with 9 main groups: ")
     assert set(lines) == LINES | {f"created: {pk} (id {pk})" for pk in range(11, 17)}
 
 
-def test_a_group_at_the_top_has_no_parent(vendor: Sandbox) -> None:
+def test_a_move_out_of_a_parent_is_printed_as_a_move_to_the_top_level(vendor: Sandbox) -> None:
     vendor.serve([group(1, "Ankara", 10, group(5, "Eski", 2)), group(4, "VIP", 1)])
     lines = run("fetch_groups", "--changes").out.splitlines()
     assert "moved: VIP (id 4): Ankara → top level" in lines
 
 
-def test_changes_as_json_have_numbers(vendor: Sandbox) -> None:
+def test_json_changes_contain_counts_and_parent_ids_as_numbers(vendor: Sandbox) -> None:
     vendor.serve(CHANGED)
     outcome = run("fetch_groups", "--changes", "--format", "json")
     found = {change.pop("id"): change for change in json.loads(outcome.out)}
@@ -114,7 +114,7 @@ def test_changes_as_json_have_numbers(vendor: Sandbox) -> None:
     }
 
 
-def test_changes_of_several_fetches_are_one_json_array(vendor: Sandbox) -> None:
+def test_changes_of_several_fetches_are_printed_as_one_json_array(vendor: Sandbox) -> None:
     vendor.serve(CHANGED)
     outcome = run("fetch_group", "1", "2", "99", "--changes", "--format", "json")
     ids = [change["id"] for change in json.loads(outcome.out)]
@@ -147,13 +147,13 @@ def test_groups_without_a_row_are_named_by_their_ids(vendor: Sandbox) -> None:
     assert json.loads(line)["name"] is None
 
 
-def test_changes_have_no_csv_format() -> None:
+def test_the_changes_option_rejects_the_csv_format() -> None:
     outcome = run("fetch_groups", "--changes", "--format", "csv")
     assert (outcome.status, outcome.out) == (1, "")
     assert outcome.err == "CommandError: Use --changes with the format tree or json.\n"
 
 
-def test_a_quiet_command_prints_no_changes(vendor: Sandbox) -> None:
+def test_changes_are_not_printed_with_verbosity_0(vendor: Sandbox) -> None:
     vendor.serve(CHANGED)
     assert run("fetch_groups", "--changes", "-v0").out == ""
 
@@ -169,7 +169,7 @@ def test_printing_many_changes_takes_few_queries(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_database_without_the_history_is_reported_in_one_line(vendor: Sandbox) -> None:
+def test_a_missing_history_table_is_reported_with_advice_to_migrate(vendor: Sandbox) -> None:
     with connection.schema_editor() as editor:
         editor.delete_model(Change)
     try:
@@ -182,7 +182,9 @@ def test_a_database_without_the_history_is_reported_in_one_line(vendor: Sandbox)
         assert "Has “manage.py migrate” been run?" in outcome.err
 
 
-def test_ctrl_c_prints_the_changes_so_far(vendor: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_changes_so_far_are_printed_after_ctrl_c(
+    vendor: Sandbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def stop(self: FetchCommand, progress: Progress) -> None:
         self.progress = progress
         if progress.done == 2:
@@ -195,7 +197,7 @@ def test_ctrl_c_prints_the_changes_so_far(vendor: Sandbox, monkeypatch: pytest.M
     assert {change["id"] for change in json.loads(outcome.out)} >= {1, 2}
 
 
-def test_commands_record_their_source(vendor: Sandbox) -> None:
+def test_fetches_started_by_commands_are_recorded_with_the_source_command(vendor: Sandbox) -> None:
     run("fetch_group", "1")
     sources = Fetch.objects.order_by("pk").values_list("kind", "source")
     assert list(sources) == [("phone_book", "command"), ("group", "command")]

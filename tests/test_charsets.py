@@ -12,7 +12,7 @@ import pytest
 from django.core.management import call_command
 from django.db import DataError, Error, OperationalError, connection
 
-from django_iletimerkezi.messages import TABLES, describe_refusal
+from django_iletimerkezi.messages import TABLES, describe_error
 from django_iletimerkezi.mirror import bulk
 from django_iletimerkezi.mirror.store import store
 from django_iletimerkezi.models import Change, Fetch, Group
@@ -216,7 +216,7 @@ def test_the_mysql_fix_for_a_narrow_character_set_is_an_sql_statement(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(connection, "vendor", "mysql")
-    said = describe_refusal(OperationalError(1366, "Incorrect string value: '\\xF0' for column"))
+    said = describe_error(OperationalError(1366, "Incorrect string value: '\\xF0' for column"))
     assert said.endswith("ALTER TABLE django_iletimerkezi_change CONVERT TO CHARACTER SET utf8mb4;")
     assert said.count("ALTER TABLE ") == 3
 
@@ -258,7 +258,7 @@ def raise_data_error() -> str:
 
 @pytest.mark.skipif(connection.vendor != "mysql", reason="only there tables have character sets")
 @pytest.mark.django_db(transaction=True)
-def test_only_the_group_fails_if_only_the_history_cannot_store_its_name(sandbox: Sandbox) -> None:
+def test_a_group_fails_if_the_history_table_cannot_store_its_name(sandbox: Sandbox) -> None:
     table = Change._meta.db_table
     with connection.cursor() as cursor:
         cursor.execute(f"ALTER TABLE {table} CONVERT TO CHARACTER SET utf8mb3")
@@ -270,7 +270,7 @@ def test_only_the_group_fails_if_only_the_history_cannot_store_its_name(sandbox:
     assert result.created == result.changes.count() == 1
 
 
-def test_the_error_of_a_fetch_is_recorded_although_the_table_lacks_its_characters(
+def test_the_error_of_a_fetch_is_recorded_if_the_table_cannot_store_its_characters(
     widen: Widen, sandbox: Sandbox
 ) -> None:
     def fail(progress: Progress) -> None:

@@ -30,7 +30,7 @@ def test_valid_settings_pass_the_checks(given: dict[str, str]) -> None:
 
 
 @pytest.mark.parametrize("given", [{"key": ""}, {"hash": ""}, {"key": "", "hash": ""}])
-def test_missing_credentials_are_a_warning(given: dict[str, str]) -> None:
+def test_missing_credentials_are_reported_as_a_warning(given: dict[str, str]) -> None:
     [message] = check(**given)
     assert isinstance(message, CheckWarning)
     assert message.id == "django_iletimerkezi.W001"
@@ -55,7 +55,7 @@ def test_missing_credentials_are_a_warning(given: dict[str, str]) -> None:
         ({"MAX_CONNECTIONS": "4"}, "E008", "MAX_CONNECTIONS must be a whole", "such as 4,"),
     ],
 )
-def test_invalid_settings_are_errors(
+def test_invalid_settings_are_reported_as_errors(
     given: dict[str, Any], number: str, text: str, hint: str
 ) -> None:
     [message] = check(**given)

@@ -146,7 +146,7 @@ def test_errors_of_any_api_method_show_no_credential() -> None:
 # The time of a request
 
 
-def test_the_time_of_an_answer_is_when_the_last_attempt_was_sent(
+def test_an_answer_has_the_time_at_which_the_last_attempt_was_sent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     set_backoff(monkeypatch, 0.2)
@@ -157,7 +157,7 @@ def test_the_time_of_an_answer_is_when_the_last_attempt_was_sent(
     assert before + timedelta(seconds=0.1) <= answer.asked_at <= datetime.now(UTC)
 
 
-def test_the_time_of_an_error_is_when_the_last_attempt_was_sent(
+def test_an_error_has_the_time_at_which_the_last_attempt_was_sent(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     set_backoff(monkeypatch, 0.2)
@@ -224,7 +224,9 @@ def test_the_last_error_is_raised_when_no_retries_are_left() -> None:
 @pytest.mark.parametrize(
     ("script", "most"), [(vendor.hang, 1), (reply(429, Retry_After="3"), 1), (reply(503), 2)]
 )
-def test_within_limits_the_total_time_of_all_attempts(script: vendor.Script, most: int) -> None:
+def test_the_within_argument_limits_the_total_time_of_all_attempts(
+    script: vendor.Script, most: int
+) -> None:
     with Vendor(script) as server, make_client(server.url, timeout=3600, retries=100) as client:
         with pytest.raises(ServiceUnavailable):
             client.ask_group(5, within=0.5)
@@ -237,7 +239,7 @@ def test_within_limits_the_total_time_of_all_attempts(script: vendor.Script, mos
 
 
 @pytest.mark.parametrize(("pick", "pauses"), [(min, [0.025, 0.05, 0.1]), (max, [0.05, 0.1, 0.2])])
-def test_pauses_double_with_each_attempt(
+def test_pauses_between_attempts_double_with_each_attempt(
     pick: Callable[[tuple[float, ...]], float],
     pauses: list[float],
     monkeypatch: pytest.MonkeyPatch,
@@ -250,7 +252,9 @@ def test_pauses_double_with_each_attempt(
         assert late - early >= pause
 
 
-def test_pauses_stop_growing_at_thirty_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pauses_between_attempts_stop_growing_at_thirty_seconds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     set_backoff(monkeypatch, 0.0001)
     with Vendor(reply(503)) as server, make_client(server.url, retries=20) as client:
         with pytest.raises(ServiceUnavailable):
@@ -313,7 +317,7 @@ def test_a_retry_after_of_days_is_reported_as_at_least_six_hours(value: str) -> 
 
 @pytest.mark.usefixtures("short_backoff")
 @pytest.mark.parametrize("digits", [400, 5000])
-def test_a_retry_after_of_many_digits_raises_the_usual_error(digits: int) -> None:
+def test_a_retry_after_of_many_digits_raises_service_unavailable(digits: int) -> None:
     with Vendor(reply(503, Retry_After="9" * digits)) as server:
         with make_client(server.url, retries=1) as client:
             with pytest.raises(ServiceUnavailable, match="answered 503"):
@@ -355,7 +359,7 @@ def test_a_503_without_retry_after_does_not_delay_other_requests(
             assert threads.submit(client.get_group, 5).result(LONG).id == 5
 
 
-def test_a_retry_after_of_over_two_minutes_is_raised_at_once() -> None:
+def test_a_retry_after_of_over_two_minutes_raises_an_error_at_once() -> None:
     with Vendor(reply(429, Retry_After="121"), well()) as server, ThreadPoolExecutor(1) as threads:
         with make_client(server.url, retries=2) as client:
             with pytest.raises(ServiceUnavailable, match=r"Try again in 121 seconds\.$") as caught:
@@ -366,7 +370,7 @@ def test_a_retry_after_of_over_two_minutes_is_raised_at_once() -> None:
 
 
 @pytest.mark.parametrize("order", [("0", "1"), ("1", "0")])
-def test_the_longer_of_two_retry_afters_is_used(order: tuple[str, str]) -> None:
+def test_the_longer_of_two_concurrent_retry_after_headers_is_used(order: tuple[str, str]) -> None:
     both_are_there, is_first_read = threading.Barrier(2, timeout=LONG), threading.Event()
 
     def first(connection: vendor.Connection) -> None:
@@ -402,7 +406,9 @@ def test_waiting_does_not_poll_the_clock(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @pytest.mark.parametrize("retries", [0, 1])
-def test_close_interrupts_a_pause(retries: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_closing_the_client_interrupts_a_pause(
+    retries: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     set_backoff(monkeypatch, 120)
     with Vendor(reply(429)) as server, ThreadPoolExecutor(2) as threads:
         with make_client(server.url, retries=retries) as client:
@@ -414,7 +420,9 @@ def test_close_interrupts_a_pause(retries: int, monkeypatch: pytest.MonkeyPatch)
             calls[0].result(LONG)
 
 
-def test_pauses_double_up_to_half_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pauses_between_attempts_double_up_to_half_a_minute(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     factors: list[tuple[float, float]] = []
 
     def draw(least: float, most: float) -> float:

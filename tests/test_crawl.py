@@ -85,7 +85,7 @@ def test_depth_limits_the_requested_levels_of_an_endless_tree(depth: int, last: 
     assert sorted(server.asked) == list(range(1, last + 1))
 
 
-def test_a_group_on_two_levels_counts_on_the_upper_level() -> None:
+def test_the_depth_of_a_group_on_two_levels_is_counted_from_the_upper_level() -> None:
     links = {1: [2, 5], 2: [3], 3: [4], 4: [5], 5: [6], 6: [7], 7: []}
     with forest(links) as server, make_client(server.url, max_connections=8) as client:
         crawl_all(client, depth=2)
@@ -102,7 +102,7 @@ class Nested(Forest):
         return describe(2) | {"children": [deep]}
 
 
-def test_a_group_below_the_depth_is_requested_when_found_on_a_higher_level() -> None:
+def test_a_group_below_the_depth_limit_is_requested_if_it_is_found_on_a_higher_level() -> None:
     links = {1: [2, 4], 4: [6], 5: [6], 6: [7], 7: [8], 8: []}
     with Nested(links, key=KEY, hash=HASH) as server:
         with make_client(server.url, max_connections=1) as client:
@@ -142,7 +142,9 @@ def test_progress_never_decreases_and_ends_with_the_whole_tree() -> None:
     assert known[-1][0] == known[-1][1] == len(known)
 
 
-def test_unhandled_answers_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_pause_while_too_many_answers_wait_for_the_caller(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(crawl_module, "MAX_WAITING", 30)
     with forest(tree_of(100, 99)) as server, make_client(server.url) as client:
         steps = iter(crawl(client, client.ask_group(1)))
@@ -152,7 +154,7 @@ def test_unhandled_answers_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
         assert len(list(steps)) == 98
 
 
-def test_an_answer_larger_than_the_limit_does_not_stop_the_crawl(
+def test_an_answer_with_more_groups_than_may_wait_does_not_stop_the_crawl(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(crawl_module, "MAX_WAITING", 10)
@@ -341,7 +343,7 @@ def test_a_refused_connection_ends_the_crawl() -> None:
 
 
 @pytest.mark.parametrize("code", [500, 503])
-def test_workers_do_not_run_ahead_of_failures(code: int) -> None:
+def test_each_worker_requests_at_most_two_groups_while_failures_are_unhandled(code: int) -> None:
     with forest(tree_of(100, 99)) as server:
         with make_client(server.url, max_connections=4, retries=0) as client:
             root = client.ask_group(1)
@@ -462,7 +464,7 @@ def test_a_500_with_a_long_retry_after_does_not_end_the_crawl() -> None:
     assert (set(failed(outcomes)), len(outcomes)) == ({7}, 19)
 
 
-def test_bursts_of_429_only_delay_a_crawl(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bursts_of_429_delay_a_crawl_but_no_group_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     set_backoff(monkeypatch, 0.1)
     with forest(tree_of(120, 30)) as server:
         requests = iter(range(10**6))
@@ -539,7 +541,7 @@ def test_many_groups_that_stay_throttled_become_failures(
     assert len(outcomes) == 19
 
 
-def test_a_crawl_that_receives_answers_may_outlast_the_patience(
+def test_a_crawl_that_receives_answers_may_take_longer_than_the_limit_for_vendor_silence(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     impatient(monkeypatch, 1)

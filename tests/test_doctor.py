@@ -131,7 +131,7 @@ def test_the_system_clock_is_not_checked_without_a_valid_date(date: str) -> None
     assert "clock" not in outcome.out
 
 
-def test_the_doctor_requests_get_groups_without_an_id(sandbox: Sandbox) -> None:
+def test_the_doctor_requests_get_groups_if_no_id_is_given(sandbox: Sandbox) -> None:
     outcome = run("iletimerkezi_doctor")
     assert re.search("^ok +key and hash$", outcome.out, re.MULTILINE)
     assert (outcome.status, sandbox.asked, sandbox.listings) == (0, [], 1)
@@ -233,7 +233,7 @@ def test_missing_credentials_are_named_and_no_request_is_sent() -> None:
     assert "set ILETIMERKEZI_API_KEY and ILETIMERKEZI_API_HASH. Create both in" in failure
 
 
-def test_each_wrong_setting_has_its_own_line() -> None:
+def test_the_doctor_reports_each_wrong_setting_on_its_own_line() -> None:
     outcome = examine("ftp://x", ILETIMERKEZI_TIMEOUT="30", ILETIMERKEZI_API_HASH=f" {HASH}")
     assert outcome.err == "CommandError: 3 checks failed.\n"
     assert [failure.split()[1] for failure in failures(outcome)] == [
@@ -445,7 +445,7 @@ def tunnel_to_nowhere(connection: vendor.Connection) -> None:
         (tunnel_to_nowhere, "TLS", r"did not answer within 0\.\d+ seconds\. Check .*TLS"),
     ],
 )
-def test_a_failing_proxy_fails_its_step_without_a_host_name_check(
+def test_a_proxy_failure_is_reported_at_its_step_and_the_host_name_check_is_skipped(
     script: vendor.Script, step: str, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Vendor(script) as proxy:
@@ -533,7 +533,7 @@ def test_the_doctor_retries_as_often_as_the_settings_say() -> None:
 
 
 @pytest.mark.parametrize("script", [vendor.hang, reply(429, Retry_After="1")])
-def test_the_doctor_starts_no_attempt_after_the_timeout(script: vendor.Script) -> None:
+def test_the_doctor_does_not_start_another_attempt_after_the_timeout(script: vendor.Script) -> None:
     with Vendor(script) as server:
         outcome = examine(server.url, ILETIMERKEZI_RETRIES=3, ILETIMERKEZI_TIMEOUT=0.3)
     assert_fails_at("answer", outcome, "", skipped=("TLS",))
@@ -581,7 +581,7 @@ def test_sort_and_search_keys_are_compared_in_chunks(repairs: bool) -> None:
     assert len(queries) == 4 + repairs * 3 * 5
 
 
-def test_the_doctor_repairs_nothing_without_tables() -> None:
+def test_the_doctor_does_not_try_a_repair_if_a_table_is_missing() -> None:
     with mock.patch.object(
         MirrorLock.objects, "using", side_effect=OperationalError("no such table")
     ):
@@ -646,7 +646,7 @@ def test_a_single_group_with_wrong_totals_is_reported(
 
 
 @pytest.mark.parametrize("loop", [{1: 1}, {1: 2, 2: 1}, {1: 3, 2: 1, 3: 2}])
-def test_a_repair_skips_totals_in_a_loop_and_corrects_totals_below(
+def test_a_repair_skips_totals_in_a_loop_and_corrects_totals_below_the_loop(
     loop: dict[int, int], sandbox: Sandbox
 ) -> None:
     for pk in [*loop, 7, 8]:
@@ -681,7 +681,7 @@ def test_totals_are_recounted_in_one_transaction(repairs: bool) -> None:
         assert statements[1].endswith("FOR UPDATE")
 
 
-def test_an_id_together_with_repair_is_rejected() -> None:
+def test_the_doctor_rejects_an_id_together_with_the_repair_option() -> None:
     with pytest.raises(CommandError, match="not allowed with argument"):
         call_command("iletimerkezi_doctor", "5", "--repair")
 
@@ -722,7 +722,7 @@ def test_a_project_without_a_database_is_reported(
 # Output
 
 
-def test_verbosity_0_prints_only_failures(sandbox: Sandbox) -> None:
+def test_the_doctor_prints_only_failures_with_verbosity_0(sandbox: Sandbox) -> None:
     outcome = run("iletimerkezi_doctor", "-v", "0")
     assert (outcome.status, outcome.out, outcome.err) == (0, "", "")
     with override_settings(ILETIMERKEZI_API_HASH="wrong"):
@@ -732,7 +732,7 @@ def test_verbosity_0_prints_only_failures(sandbox: Sandbox) -> None:
     assert (outcome.status, outcome.err) == (1, "CommandError: 1 check failed.\n")
 
 
-def test_the_help_mentions_verbosity_0() -> None:
+def test_the_help_of_the_doctor_mentions_verbosity_0() -> None:
     said = Command().create_parser("manage.py", "iletimerkezi_doctor").format_help()
     assert "With -v 0, print only failures." in " ".join(said.split())
 

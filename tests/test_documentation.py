@@ -294,7 +294,7 @@ def test_links_to_files_lead_to_existing_files(path: Path) -> None:
         assert "://" in target or (path.parent / target).exists(), target
 
 
-def test_both_pages_about_workers_have_the_recipes_that_are_tested() -> None:
+def test_the_turkish_page_about_workers_has_the_same_recipes_as_the_english_page() -> None:
     assert is_copy(TURKISH / "how-to/background.md")
 
 
@@ -315,7 +315,7 @@ def test_english_and_turkish_pages_have_the_same_heading_levels() -> None:
 
 
 @pytest.mark.parametrize("folder", [ENGLISH, TURKISH])
-def test_the_comparison_shows_the_figures_of_the_benchmarks(folder: Path) -> None:
+def test_the_comparison_page_shows_the_figures_of_the_benchmarks(folder: Path) -> None:
     report = (ROOT / "BENCHMARKS.md").read_text(encoding="utf-8")
     page = (folder / "explanation/why-not.md").read_text(encoding="utf-8")
     # Turkish has a decimal comma, and names the rows first.

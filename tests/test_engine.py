@@ -65,7 +65,7 @@ def no_library() -> Iterator[None]:
         yield
 
 
-def test_without_settings_there_is_no_engine() -> None:
+def test_find_engine_returns_none_without_task_settings() -> None:
     assert find_engine() is None
 
 
@@ -79,7 +79,7 @@ def test_a_fetch_is_queued_by_the_default_backend() -> None:
 
 
 @has_library
-def test_backend_and_queue_are_settings() -> None:
+def test_the_task_backend_and_queue_can_be_chosen_in_the_settings() -> None:
     other = {"other": {"BACKEND": "tests.test_engine.ListBackend", "QUEUES": ["slow"]}}
     with override_settings(
         TASKS=tasks_of("nowhere.Backend") | other,
@@ -104,18 +104,18 @@ def test_a_backend_without_queues_accepts_every_queue() -> None:
     "backend",
     ["{}.backends.dummy.DummyBackend", "{}.backends.immediate.ImmediateBackend"],
 )
-def test_backends_without_a_worker_are_no_engine(backend: str) -> None:
+def test_task_backends_without_a_worker_are_not_used(backend: str) -> None:
     with override_settings(TASKS=tasks_of(backend.format(NAME))):
         assert find_engine() is None
 
 
 @has_library
-def test_a_subclass_of_a_backend_without_a_worker_is_no_engine() -> None:
+def test_a_subclass_of_a_task_backend_without_a_worker_is_not_used() -> None:
     with override_settings(TASKS=tasks_of("tests.test_engine.LoudImmediateBackend")):
         assert find_engine() is None
 
 
-def test_tasks_without_a_default_backend_are_no_engine() -> None:
+def test_the_tasks_setting_is_not_used_if_it_has_no_default_backend() -> None:
     with override_settings(TASKS={"mail": {"BACKEND": "tests.test_engine.ListBackend"}}):
         assert find_engine() is None
 
@@ -138,7 +138,9 @@ def refuse_settings(alias: str, params: Any) -> None:
     ],
     ids=["None", "list", "module", "backend that raises"],
 )
-def test_any_error_of_tasks_is_reported_without_passwords(value: Any, text: str) -> None:
+def test_any_error_in_the_tasks_setting_is_reported_without_passwords(
+    value: Any, text: str
+) -> None:
     with override_settings(ILETIMERKEZI_API_KEY="key", ILETIMERKEZI_API_HASH="hash", TASKS=value):
         with pytest.raises(ImproperlyConfigured, match=text):
             find_engine()
@@ -170,7 +172,7 @@ def test_an_unusable_backend_is_reported_by_the_checks(settings: dict[str, Any],
     assert "Correct TASKS" in (message.hint or "")
 
 
-def test_tasks_on_django_5_without_the_backport_are_reported_by_the_checks() -> None:
+def test_the_checks_report_a_tasks_setting_on_django_5_without_the_backport() -> None:
     with override_settings(
         ILETIMERKEZI_API_KEY="key", ILETIMERKEZI_API_HASH="hash", TASKS={"default": {}}
     ):
@@ -204,17 +206,17 @@ def check_ids() -> list[str]:
     [None, "text", {}, {"default": {}}, tasks_of("nowhere.Backend"), tasks_of()],
     ids=["None", "text", "empty", "no backend", "backend that cannot be imported", "valid"],
 )
-def test_importing_the_tasks_never_fails(given: Any) -> None:
+def test_the_tasks_module_can_be_imported_with_any_tasks_setting(given: Any) -> None:
     with override_settings(TASKS=given):
         importlib.reload(tasks)
 
 
-def test_importing_the_tasks_needs_no_library() -> None:
+def test_the_tasks_module_can_be_imported_without_a_task_library() -> None:
     with no_library():
         importlib.reload(tasks)
 
 
-def test_the_module_of_the_tasks_has_nothing_else() -> None:
+def test_an_unknown_name_in_the_tasks_module_raises_attribute_error() -> None:
     with pytest.raises(AttributeError, match="no attribute 'run_fetches'"):
         tasks.run_fetches  # noqa: B018 - looking it up is the test
 
@@ -240,7 +242,9 @@ def test_the_task_of_a_deleted_fetch_does_nothing() -> None:
         ("ENQUEUE", "tests.test_engine.TASK", "E013", "TASK is not a function"),
     ],
 )
-def test_invalid_settings_are_errors(name: str, value: Any, number: str, text: str) -> None:
+def test_invalid_task_settings_are_reported_as_errors(
+    name: str, value: Any, number: str, text: str
+) -> None:
     with override_settings(
         ILETIMERKEZI_API_KEY="key",
         ILETIMERKEZI_API_HASH="hash",
@@ -255,7 +259,7 @@ def test_invalid_settings_are_errors(name: str, value: Any, number: str, text: s
     assert message.hint
 
 
-def test_the_defaults_of_the_settings() -> None:
+def test_task_settings_have_defaults() -> None:
     assert (conf.task_seconds, conf.task_backend, conf.task_queue) == (120, "default", "default")
     assert conf.enqueue is None
     with override_settings(ILETIMERKEZI_ENQUEUE=None):

@@ -54,7 +54,7 @@ def test_a_broken_connection_is_reported_with_the_last_reached_step(step: Step) 
     assert error.step == step
 
 
-def test_nested_errors_are_explained_once() -> None:
+def test_errors_with_cyclic_contexts_are_explained() -> None:
     one, other = OSError(), ConnectionError()
     one.__context__, other.__context__ = other, one
     assert str(explain(other, HOST, 30, "answer")).startswith(f"The connection to {HOST} broke (")

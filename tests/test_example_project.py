@@ -41,7 +41,7 @@ def database(migrated: Path, tmp_path: Path) -> Path:
     return Path(shutil.copy(migrated, tmp_path))
 
 
-def test_the_example_project_uses_the_sandbox_without_credentials(database: Path) -> None:
+def test_the_example_project_uses_the_sandbox_if_no_credentials_are_set(database: Path) -> None:
     process = manage(database, "fetch_group", "5")
     tree = [
         "Test 1 (id 97101, 1 contact, at least 3 including subgroups)",
@@ -60,12 +60,12 @@ def test_the_example_project_fetches_all_main_groups_of_the_sandbox(database: Pa
     assert "using the sandbox" in process.stderr
 
 
-def test_the_example_project_prints_turkish_on_request(database: Path) -> None:
+def test_the_example_project_prints_turkish_if_its_language_is_turkish(database: Path) -> None:
     process = manage(database, "fetch_group", "5", DJANGO_LANGUAGE_CODE="tr")
     assert process.stdout.startswith("Test 1 (id 97101, 1 kişi, alt gruplar dahil en az 3)")
 
 
-def test_the_example_project_uses_the_vendor_with_credentials(database: Path) -> None:
+def test_the_example_project_uses_the_vendor_if_credentials_are_set(database: Path) -> None:
     with Vendor(well()) as server:
         process = manage(
             database,
@@ -86,7 +86,9 @@ def test_the_example_project_reports_a_key_without_a_hash(database: Path) -> Non
     assert "credentials of iletimerkezi are missing" in process.stderr.splitlines()[-1]
 
 
-def test_an_invalid_id_exits_with_1_without_a_traceback(database: Path) -> None:
+def test_an_invalid_id_ends_the_command_with_status_1_and_without_a_traceback(
+    database: Path,
+) -> None:
     process = manage(database, "fetch_group", "abc")
     assert (process.returncode, process.stdout) == (1, "")
     assert process.stderr.splitlines()[-1].startswith("CommandError: Invalid group id abc")
@@ -120,7 +122,7 @@ def test_make_serve_fetches_the_phone_book_of_the_sandbox(database: Path) -> Non
     assert count_groups(database) == 34
 
 
-def test_make_serve_fetches_nothing_from_the_vendor(database: Path) -> None:
+def test_make_serve_does_not_send_requests_to_the_vendor(database: Path) -> None:
     with Vendor() as server:
         prepare_to_serve(
             database,

@@ -101,7 +101,7 @@ def test_error_codes_map_to_exceptions(code: int, kind: type[ApiError], is_fatal
         (599, False),
     ],
 )
-def test_only_some_server_errors_are_temporary(code: int, temporary: bool) -> None:
+def test_only_429_502_503_and_504_are_temporary_errors(code: int, temporary: bool) -> None:
     error = error_for(code, "Hata")
     assert isinstance(error, ServiceUnavailable)
     assert (error.code, error.temporary, error.is_fatal) == (code, temporary, False)
@@ -150,7 +150,9 @@ def test_service_unavailable_is_temporary_by_default() -> None:
 
 
 @pytest.mark.parametrize(("seconds", "is_short"), [(0, True), (120, True), (121, False)])
-def test_a_retry_after_of_over_two_minutes_is_fatal(seconds: int, is_short: bool) -> None:
+def test_an_error_with_a_retry_after_of_over_two_minutes_is_fatal(
+    seconds: int, is_short: bool
+) -> None:
     error = ServiceUnavailable("No answer.", retry_after=seconds)
     assert (error.temporary, error.is_throttled, error.is_fatal) == (
         is_short,
@@ -165,7 +167,9 @@ def test_permanent_errors_stay_permanent_with_a_retry_after() -> None:
 
 
 @pytest.mark.parametrize(("code", "is_throttled"), [(429, True), (503, False), (None, False)])
-def test_without_a_retry_after_only_429_throttles(code: int | None, is_throttled: bool) -> None:
+def test_only_429_counts_as_throttling_without_a_retry_after(
+    code: int | None, is_throttled: bool
+) -> None:
     assert ServiceUnavailable("No answer.", code=code).is_throttled == is_throttled
 
 

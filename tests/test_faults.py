@@ -204,7 +204,7 @@ def test_a_fault_in_any_socket_call_leaves_correct_rows(start: int, name: str) -
 
 
 @pytest.mark.parametrize("name", DATABASE_FAULTS)
-def test_a_fault_in_any_statement_leaves_correct_rows(
+def test_a_fault_in_any_sql_statement_leaves_correct_rows(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("random.uniform", lambda least, most: 0)

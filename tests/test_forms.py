@@ -19,8 +19,9 @@ from django.utils import timezone, translation
 from pytest_django import DjangoAssertNumQueries
 
 from django_iletimerkezi.admin import GroupAdmin
+from django_iletimerkezi.display import LABEL_LENGTH, WHOLE_TREE
 from django_iletimerkezi.finding import path_texts
-from django_iletimerkezi.forms import HITS, MAX_TEXT, GroupChoiceField, GroupSelect
+from django_iletimerkezi.forms import GroupChoiceField, GroupSelect
 from django_iletimerkezi.ids import MAX_ID
 from django_iletimerkezi.models import Group
 
@@ -94,7 +95,7 @@ def error_codes(form: forms.BaseForm) -> list[str | None]:
 # Small mirrors
 
 
-def test_a_small_mirror_is_a_select_of_paths_in_the_order_of_the_tree(
+def test_groups_of_a_small_mirror_are_shown_as_a_select_of_paths_in_tree_order(
     small: None, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     with django_assert_num_queries(1):
@@ -114,7 +115,7 @@ def test_a_choice_from_the_select_is_valid(small: None) -> None:
     assert selected(form["audience"]) == ["3"]
 
 
-def test_an_empty_mirror_is_an_empty_select() -> None:
+def test_an_empty_mirror_is_shown_as_an_empty_select() -> None:
     assert options(CampaignForm()["audience"]) == {"": EMPTY}
 
 
@@ -139,7 +140,7 @@ def test_a_path_with_a_loop_is_shown() -> None:
 # Large mirrors
 
 
-def test_a_large_mirror_is_a_search_box(
+def test_a_search_box_replaces_the_select_for_a_large_mirror(
     large: None, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     with django_assert_num_queries(1):
@@ -151,7 +152,7 @@ def test_a_large_mirror_is_a_search_box(
     assert "required" not in html
 
 
-def test_a_search_is_answered_with_the_groups_found(
+def test_a_search_shows_a_select_of_the_groups_found(
     large: None, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     form = send(_search=" istan ")
@@ -183,11 +184,11 @@ def test_groups_are_found_by_their_ids(large: None) -> None:
     assert options(form["audience"]) == {"": EMPTY, "1007": "Rehber › g001007"}
 
 
-def test_a_program_may_send_only_an_id(large: None) -> None:
+def test_a_group_id_that_is_sent_without_a_search_is_valid(large: None) -> None:
     assert send(chosen="1007").is_valid()
 
 
-def test_groups_found_stay_until_one_is_chosen(large: None) -> None:
+def test_groups_found_are_shown_until_a_group_is_chosen(large: None) -> None:
     form = send(_search="istan", _found="istan", chosen="")
     assert error_codes(form) == ["choose"]
     assert options(form["audience"]) == ISTANBUL
@@ -225,10 +226,10 @@ def test_a_search_without_a_hit_shows_only_the_search_box(large: None) -> None:
     assert 'value="xyz"' in box(html)
 
 
-def test_only_some_of_many_groups_found_are_shown(large: None) -> None:
+def test_the_number_of_groups_shown_for_a_search_is_limited(large: None) -> None:
     form = send(_search="g0")
     assert error_codes(form) == ["many_matches"]
-    assert len(options(form["audience"])) == HITS + 1
+    assert len(options(form["audience"])) == WHOLE_TREE + 1
 
 
 def test_an_optional_field_may_stay_empty(large: None) -> None:
@@ -251,11 +252,11 @@ def test_a_field_with_an_initial_group_does_not_choose_the_first_group_found(lar
 
 
 def test_a_long_search_is_cut(large: None) -> None:
-    text = "istanbul" + " " * MAX_TEXT + "xyz"
+    text = "istanbul" + " " * LABEL_LENGTH + "xyz"
     assert error_codes(send(_search=text)) == ["choose"]
 
 
-def test_form_options_reach_both_elements(large: None) -> None:
+def test_form_options_apply_to_both_the_search_box_and_the_select(large: None) -> None:
     class Form(forms.Form):
         audience = GroupChoiceField(disabled=True, initial=3, help_text="Who?")
 
@@ -268,7 +269,7 @@ def test_form_options_reach_both_elements(large: None) -> None:
     assert "id=" not in html
 
 
-def test_attributes_of_the_host_win_and_ids_stay_unique(large: None) -> None:
+def test_attributes_of_the_host_override_the_defaults_and_ids_stay_unique(large: None) -> None:
     attrs = {"id": "x", "placeholder": "Branch", "maxlength": 20, "required": True}
 
     class Form(forms.Form):
@@ -281,7 +282,7 @@ def test_attributes_of_the_host_win_and_ids_stay_unique(large: None) -> None:
 
 
 @pytest.mark.parametrize("widget", [forms.Select, forms.RadioSelect])
-def test_other_widgets_need_few_queries(
+def test_djangos_own_widgets_need_three_queries(
     small: None, widget: type[forms.Widget], django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     class Form(forms.Form):
@@ -293,7 +294,7 @@ def test_other_widgets_need_few_queries(
 
 
 @pytest.mark.parametrize("initial", [None, 3])
-def test_other_widgets_have_the_same_choices(small: None, initial: int | None) -> None:
+def test_djangos_own_widgets_have_the_same_choices(small: None, initial: int | None) -> None:
     class Form(forms.Form):
         audience = GroupChoiceField(initial=initial, widget=forms.Select)
 
@@ -322,7 +323,7 @@ def test_a_missing_group_can_no_longer_be_chosen(small: None) -> None:
     assert "3" not in options(CampaignForm()["audience"])
 
 
-def test_a_group_that_was_deleted_meanwhile_is_not_selected(large: None) -> None:
+def test_an_initial_group_that_no_longer_exists_is_not_selected(large: None) -> None:
     html = CampaignForm(initial={"audience": 7})["audience"]
     assert options(html) == {}
 
@@ -334,13 +335,13 @@ def test_a_group_that_was_deleted_meanwhile_is_not_selected(large: None) -> None
         ("istan", "Listeden bir grup seçin veya aramayı temizleyin."),
         (
             "g0",
-            "“g0” ile 50'den fazla grup eşleşiyor. Listeden bir grup seçin veya adın daha uzun bir "
+            "“g0” ile 200'den fazla grup eşleşiyor. Listeden bir grup seçin veya adın daha uzun bir "
             "bölümünü arayın.",
         ),
         ("", "Bu grup seçilemez. Başka bir grup seçin."),
     ],
 )
-def test_errors_are_also_turkish(large: None, search: str, text: str) -> None:
+def test_form_errors_are_shown_in_turkish(large: None, search: str, text: str) -> None:
     with translation.override("tr"):
         assert send(_search=search, chosen="" if search else "7").errors["audience"] == [text]
 
@@ -355,7 +356,7 @@ def test_data_from_json_may_have_values_of_any_type(
     assert "audience" in str(form["audience"])
 
 
-def test_a_request_in_another_encoding_may_contain_half_a_character(large: None, rf: Any) -> None:
+def test_a_lone_surrogate_in_a_request_does_not_break_the_form(large: None, rf: Any) -> None:
     body = '--x\r\nContent-Disposition: form-data; name="audience_search"\r\n\r\na+2AA-b\r\n--x--'
     content_type = "multipart/form-data; boundary=x; charset=utf-7"
     request = rf.generic("POST", "/", body, content_type)
@@ -385,7 +386,7 @@ def test_a_group_that_is_deleted_while_its_path_is_read_is_not_shown(
 
 
 @pytest.mark.parametrize("size", ["small", "large"])
-def test_groups_outside_the_queryset_appear_nowhere(
+def test_groups_outside_the_queryset_do_not_appear_in_the_form(
     size: str, request: pytest.FixtureRequest
 ) -> None:
     request.getfixturevalue(size)
@@ -412,14 +413,14 @@ def autocomplete(term: str, client: Client | None = None) -> Any:
     return client.get(reverse("admin:autocomplete"), query | {"term": term})
 
 
-def test_the_autocompletion_of_the_admin_shows_paths(large: None) -> None:
+def test_the_admin_autocomplete_shows_paths(large: None) -> None:
     assert autocomplete("istan").json() == {
         "results": [{"id": "3", "text": PATHS[3]}],
         "pagination": {"more": False},
     }
 
 
-def test_the_autocompletion_of_the_admin_has_pages(large: None) -> None:
+def test_the_admin_autocomplete_is_paginated(large: None) -> None:
     first = autocomplete("g0").json()
     assert [row["text"] for row in first["results"][:2]] == [
         "Rehber › g001000",
@@ -428,7 +429,7 @@ def test_the_autocompletion_of_the_admin_has_pages(large: None) -> None:
     assert first["pagination"] == {"more": True}
 
 
-def test_the_autocompletion_of_the_admin_needs_few_queries(
+def test_the_admin_autocomplete_needs_few_queries(
     large: None, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     client = client_for("superuser")
@@ -436,7 +437,7 @@ def test_the_autocompletion_of_the_admin_needs_few_queries(
         autocomplete("g0", client)
 
 
-def test_the_autocompletion_of_the_admin_hides_hidden_groups(
+def test_the_admin_autocomplete_does_not_show_hidden_groups_in_paths(
     large: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     visible = Group.objects.exclude(pk=2)
@@ -446,14 +447,14 @@ def test_the_autocompletion_of_the_admin_hides_hidden_groups(
     ]
 
 
-def test_the_selected_group_of_an_autocompletion_is_shown_with_its_path(large: None) -> None:
+def test_the_selected_group_of_an_admin_autocomplete_is_shown_with_its_path(large: None) -> None:
     widget = AutocompleteSelect(Group._meta.get_field("parent"), admin.site)
     field = Group._meta.get_field("parent").formfield(form_class=GroupChoiceField, widget=widget)
     form = type("Form", (forms.Form,), {"parent": field})(initial={"parent": 3})
     assert options(form["parent"])["3"] == PATHS[3]
 
 
-def test_an_admin_that_uses_the_form_gets_the_field(small: None, rf: Any) -> None:
+def test_a_model_admin_keeps_the_group_choice_field_of_its_form(small: None, rf: Any) -> None:
     class ParentAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # not generic at run time
         form = ParentForm
 

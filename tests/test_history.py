@@ -90,7 +90,7 @@ def changes(fetch: Fetch | None = None) -> list[tuple[Any, ...]]:
 # Fetches
 
 
-def test_a_fetch_of_a_group_leaves_a_record(sandbox: Sandbox) -> None:
+def test_a_fetch_of_a_group_is_recorded(sandbox: Sandbox) -> None:
     start = timezone.now()
     result = fetch_group(1100, recursive=True)
     fetch = Fetch.objects.get()
@@ -109,17 +109,17 @@ def test_a_fetch_of_a_group_leaves_a_record(sandbox: Sandbox) -> None:
 @pytest.mark.parametrize(
     ("options", "depth"), [({}, 0), ({"depth": 2}, 2), ({"recursive": True}, None)]
 )
-def test_a_record_has_the_depth_of_its_fetch(
+def test_the_fetch_record_stores_the_depth(
     sandbox: Sandbox, options: dict[str, Any], depth: int | None
 ) -> None:
     assert fetch_group(1000, **options).fetch.depth == depth
 
 
-def test_a_depth_beyond_the_column_is_stored_as_the_largest_value(sandbox: Sandbox) -> None:
+def test_a_depth_too_large_for_the_column_is_stored_as_the_largest_value(sandbox: Sandbox) -> None:
     assert fetch_group(1000, depth=10**30).fetch.depth == 2**63 - 1
 
 
-def test_a_fetch_of_the_phone_book_leaves_a_record_without_a_group(sandbox: Sandbox) -> None:
+def test_a_fetch_of_the_phone_book_is_recorded_without_a_group_id(sandbox: Sandbox) -> None:
     source = Fetch.Source.SCHEDULE
     fetch = fetch_groups(depth=1, source=source, started_by="ayşe").fetch
     fetch.refresh_from_db()
@@ -128,7 +128,7 @@ def test_a_fetch_of_the_phone_book_leaves_a_record_without_a_group(sandbox: Sand
     assert str(fetch) == "phone book"
 
 
-def test_each_of_several_fetches_leaves_a_record(sandbox: Sandbox) -> None:
+def test_fetch_each_records_a_fetch_for_each_group(sandbox: Sandbox) -> None:
     first, second = fetch_each([1200, 98], source=Fetch.Source.ADMIN, started_by="ayşe")
     assert [first.progress.fetch, second.progress.fetch] == list(Fetch.objects.order_by("pk"))
     assert [str(fetch) for fetch in Fetch.objects.order_by("pk")] == ["group 1200", "group 98"]
@@ -136,13 +136,13 @@ def test_each_of_several_fetches_leaves_a_record(sandbox: Sandbox) -> None:
 
 
 @pytest.mark.parametrize("group_id", [0, -1, 2**63, True, "5", 5.0])
-def test_an_invalid_id_leaves_no_record(sandbox: Sandbox, group_id: Any) -> None:
+def test_a_fetch_with_an_invalid_id_is_not_recorded(sandbox: Sandbox, group_id: Any) -> None:
     with pytest.raises(ValueError, match="a group id is a whole number from 1 to"):
         fetch_group(group_id)
     assert not Fetch.objects.exists()
 
 
-def test_a_fetch_with_failed_groups_is_partial_and_records_the_first_hundred() -> None:
+def test_a_fetch_with_failed_groups_is_partial_and_records_the_first_100_failures() -> None:
     with phone_book(tree_of(121, 120)) as server:
         server.failing = dict.fromkeys(range(2, 122), 500)
         with override_settings(ILETIMERKEZI_RETRIES=0):
@@ -165,7 +165,9 @@ def test_an_error_that_ends_a_fetch_is_recorded(sandbox: Sandbox) -> None:
     assert "wrong" not in fetch.error
 
 
-def test_a_denied_group_is_recorded_as_a_failed_fetch_with_a_change(sandbox: Sandbox) -> None:
+def test_the_fetch_of_a_denied_group_is_recorded_as_failed_and_the_group_as_missing(
+    sandbox: Sandbox,
+) -> None:
     Group.objects.create(id=98, name="a", count=0, seen_at=timezone.now() - timedelta(days=1))
     with pytest.raises(GroupNotFound):
         fetch_group(98)
@@ -195,7 +197,7 @@ def test_an_interrupted_fetch_is_cancelled_and_keeps_its_changes(sandbox: Sandbo
     assert fetch.created == Group.objects.count() == len(changes(fetch)) > 0
 
 
-def test_a_running_fetch_counts_what_is_stored(
+def test_the_record_of_a_running_fetch_counts_the_groups_stored_so_far(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(recorder, "BATCH_GROUPS", 1)
@@ -210,7 +212,9 @@ def test_a_running_fetch_counts_what_is_stored(
     assert seen == [("running", 0, 0), ("running", 0, 0), ("running", 3, 2)]
 
 
-def test_a_running_fetch_that_stores_nothing_for_minutes_is_interrupted(sandbox: Sandbox) -> None:
+def test_a_running_fetch_without_a_sign_of_life_for_minutes_counts_as_interrupted(
+    sandbox: Sandbox,
+) -> None:
     fetch = fetch_group(1000).fetch
     assert not fetch.is_interrupted
     for minutes, is_interrupted in [(2, False), (4, True)]:
@@ -223,7 +227,7 @@ def test_a_running_fetch_that_stores_nothing_for_minutes_is_interrupted(sandbox:
     assert list(Fetch.objects.finished()) == []
 
 
-def test_a_record_that_cannot_be_finished_does_not_hide_the_error_of_the_fetch(
+def test_failing_to_record_the_end_of_a_fetch_does_not_hide_the_error_of_the_fetch(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def refuse(*args: object) -> None:
@@ -238,7 +242,9 @@ def test_a_record_that_cannot_be_finished_does_not_hide_the_error_of_the_fetch(
     assert Group.objects.count() == 6
 
 
-def test_failed_requests_are_signs_of_life(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_requests_update_the_record_of_a_running_fetch(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(recorder, "BATCH_SECONDS", 0)
     seen = []
 
@@ -264,7 +270,9 @@ class Unprintable(Exception):
         (ValueError("x" * 10_000), "x" * 1_000),
     ],
 )
-def test_an_odd_error_text_is_recorded(error: Exception, text: str, sandbox: Sandbox) -> None:
+def test_an_error_text_is_made_storable_before_being_recorded(
+    error: Exception, text: str, sandbox: Sandbox
+) -> None:
     def report(progress: object) -> None:
         raise error
 
@@ -314,7 +322,7 @@ def test_ctrl_c_while_a_batch_is_stored_keeps_the_counters_right(sandbox: Sandbo
 
 
 @pytest.mark.django_db(transaction=True)
-def test_ctrl_c_while_an_absence_is_stored_keeps_the_counters_right(sandbox: Sandbox) -> None:
+def test_ctrl_c_while_a_group_is_marked_missing_keeps_the_counters_right(sandbox: Sandbox) -> None:
     Group.objects.create(id=98, name="a", count=0, seen_at=timezone.now() - timedelta(days=1))
     with interrupted_after("insert", bulk), pytest.raises(KeyboardInterrupt):
         fetch_group(98)
@@ -323,7 +331,7 @@ def test_ctrl_c_while_an_absence_is_stored_keeps_the_counters_right(sandbox: San
 
 
 @pytest.mark.django_db(transaction=True)
-def test_ctrl_c_while_the_start_is_recorded_records_an_end(sandbox: Sandbox) -> None:
+def test_ctrl_c_while_the_start_of_a_fetch_is_recorded_cancels_the_fetch(sandbox: Sandbox) -> None:
     with interrupted_after("save", only=1), pytest.raises(KeyboardInterrupt):
         fetch_group(1000)
     assert Fetch.objects.get().state == Fetch.State.CANCELLED
@@ -331,7 +339,9 @@ def test_ctrl_c_while_the_start_is_recorded_records_an_end(sandbox: Sandbox) -> 
 
 
 @pytest.mark.django_db(transaction=True)
-def test_ctrl_c_while_the_end_is_recorded_sends_the_signals(sandbox: Sandbox) -> None:
+def test_ctrl_c_while_the_end_of_a_fetch_is_recorded_does_not_suppress_the_signals(
+    sandbox: Sandbox,
+) -> None:
     with received(fetch_finished) as finished, received(groups_changed) as changed:
         with interrupted_after("_finish", Journal), pytest.raises(KeyboardInterrupt):
             fetch_group(1000)
@@ -340,7 +350,7 @@ def test_ctrl_c_while_the_end_is_recorded_sends_the_signals(sandbox: Sandbox) ->
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_exit_between_commit_and_count_keeps_the_counters_right(
+def test_a_system_exit_between_commit_and_counting_keeps_the_counters_right(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def leave(journal: Journal) -> None:
@@ -355,7 +365,7 @@ def test_an_exit_between_commit_and_count_keeps_the_counters_right(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_host_that_commits_by_hand_can_fetch(sandbox: Sandbox) -> None:
+def test_a_fetch_works_with_autocommit_off(sandbox: Sandbox) -> None:
     transaction.set_autocommit(False)
     try:
         with received(fetch_finished) as finished:
@@ -380,7 +390,7 @@ def test_a_fetch_that_cannot_be_recorded_sends_no_request(
     assert sandbox.asked == []
 
 
-def test_a_denied_group_counts_as_asked_and_known(sandbox: Sandbox) -> None:
+def test_a_denied_group_is_included_in_the_counters_asked_and_known(sandbox: Sandbox) -> None:
     with pytest.raises(GroupNotFound):
         fetch_group(98)
     fetch = Fetch.objects.get()
@@ -426,7 +436,7 @@ def changed_phone_book() -> Iterator[PhoneBook]:
         yield server
 
 
-def test_the_record_the_command_and_the_page_show_what_changed_among_a_thousand_groups() -> None:
+def test_changes_among_a_thousand_groups_are_recorded_printed_and_shown_in_the_admin() -> None:
     with changed_phone_book():
         printed = json.loads(run("fetch_group", "1", "-r", "--changes", "--format", "json").out)
     expected = sorted((pk, str(kind)) for pk, kind, *_values in CHANGED)
@@ -442,7 +452,7 @@ def test_the_record_the_command_and_the_page_show_what_changed_among_a_thousand_
     assert page.context["kinds"][0].text == "All (27)"
 
 
-def test_a_group_has_its_own_changes_oldest_first() -> None:
+def test_the_changes_of_a_group_are_sorted_oldest_first() -> None:
     with phone_book({1: [2], 2: []}) as server:
         for count in (2, 9, 4):
             server.counts[2] = count
@@ -468,7 +478,7 @@ def test_a_moved_group_is_not_recorded_as_missing_if_its_parents_are_in_differen
     assert (result.fetch.changed, result.fetch.missing) == (1, 0)
 
 
-def test_an_absence_that_another_fetch_has_ended_stays_on_record(
+def test_a_missing_change_is_kept_if_another_fetch_found_the_group_in_between(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(recorder, "BATCH_GROUPS", 1)
@@ -488,7 +498,7 @@ def test_an_absence_that_another_fetch_has_ended_stays_on_record(
     replay(changes())
 
 
-def test_a_group_that_moves_to_the_top_has_no_new_parent() -> None:
+def test_a_move_to_the_top_level_is_recorded_without_a_new_parent() -> None:
     with phone_book({1: [2], 2: []}) as server:
         server.main_ids = [1]
         fetch_groups()
@@ -499,7 +509,7 @@ def test_a_group_that_moves_to_the_top_has_no_new_parent() -> None:
 
 
 @pytest.mark.parametrize("comes_back", [True, False])
-def test_changes_follow_each_other_after_a_clock_was_ahead(comes_back: bool) -> None:
+def test_changes_stay_consistent_after_the_clock_was_an_hour_ahead(comes_back: bool) -> None:
     with phone_book({1: [2], 2: []}) as server:
         fetch_group(1, recursive=True)
         server.tree[1] = []
@@ -514,7 +524,7 @@ def test_changes_follow_each_other_after_a_clock_was_ahead(comes_back: bool) -> 
 
 @pytest.mark.skipif(connection.vendor != "sqlite", reason="other databases have no such limit")
 @pytest.mark.django_db(transaction=True)
-def test_many_moves_at_once_do_not_exceed_the_variables_of_a_statement(
+def test_many_simultaneous_moves_do_not_exceed_the_variable_limit_of_sqlite(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(recorder, "BATCH_GROUPS", 1)
@@ -532,7 +542,7 @@ def test_many_moves_at_once_do_not_exceed_the_variables_of_a_statement(
     assert not Change.objects.exists()
 
 
-def test_groups_are_not_stored_without_their_changes(
+def test_groups_are_not_stored_if_their_changes_cannot_be_stored(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*args: object) -> None:
@@ -556,7 +566,7 @@ def test_a_project_without_time_zones_records_local_times(sandbox: Sandbox) -> N
 
 
 @pytest.mark.parametrize("limit", [0, 500])
-def test_changes_since_a_time_leave_out_older_changes(
+def test_changes_since_a_time_exclude_older_changes(
     monkeypatch: pytest.MonkeyPatch, limit: int
 ) -> None:
     monkeypatch.setattr(history, "CHUNK", limit)
@@ -569,7 +579,9 @@ def test_changes_since_a_time_leave_out_older_changes(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_changes_of_a_result_come_from_the_database_that_was_written(sandbox: Sandbox) -> None:
+def test_the_changes_of_a_result_are_read_from_the_database_that_was_written(
+    sandbox: Sandbox,
+) -> None:
     ours = [Router("primary", [Group, Fetch, Change, MirrorLock])]
     with alias("primary"), override_settings(DATABASE_ROUTERS=ours):
         result = fetch_group(1000)
@@ -577,7 +589,7 @@ def test_the_changes_of_a_result_come_from_the_database_that_was_written(sandbox
         assert result.changes.count() == 6
 
 
-def test_changes_of_contradicting_fetches_end_in_the_rows() -> None:
+def test_replaying_the_changes_of_contradicting_fetches_gives_the_stored_rows() -> None:
     chance = random.Random(5)
     ids = range(1, 21)
     with phone_book({pk: [] for pk in ids}) as server:
@@ -593,7 +605,7 @@ def test_changes_of_contradicting_fetches_end_in_the_rows() -> None:
     assert {kind for _pk, kind, *_rest in changes()} == set(Kind)
 
 
-def test_counters_of_fetches_match_their_changes() -> None:
+def test_the_counters_of_each_fetch_match_its_changes() -> None:
     chance = random.Random(6)
     ids = range(1, 11)
     with phone_book({pk: [] for pk in ids}) as server:
@@ -645,7 +657,7 @@ def test_signals_of_a_fetch_in_a_transaction_wait_for_the_commit(sandbox: Sandbo
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_failed_fetch_sends_its_signals_too() -> None:
+def test_a_failed_fetch_sends_both_signals() -> None:
     with phone_book({1: [2], 2: []}) as server:
         fetch_group(1)
         del server.tree[2]
@@ -657,7 +669,7 @@ def test_a_failed_fetch_sends_its_signals_too() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_receiver_that_raises_is_logged_and_does_not_fail_the_fetch(
+def test_an_error_in_a_signal_receiver_is_logged_and_does_not_fail_the_fetch(
     sandbox: Sandbox, caplog: pytest.LogCaptureFixture
 ) -> None:
     def receive(**kwargs: Any) -> None:
@@ -699,7 +711,7 @@ def test_prune_deletes_old_finished_fetches_with_their_changes(fetches: list[Fet
     assert list(Fetch.objects.all()) == [fetches[3]]
 
 
-def test_prune_keeps_the_newest_fetches(fetches: list[Fetch]) -> None:
+def test_prune_with_keep_last_keeps_the_newest_fetches(fetches: list[Fetch]) -> None:
     assert prune_fetches(older_than=timedelta(days=90), keep_last=3).fetches == 1
     assert list(Fetch.objects.order_by("pk")) == fetches[1:]
 

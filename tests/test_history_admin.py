@@ -99,7 +99,7 @@ def shown(answer: Any) -> list[tuple[int, str, str, str]]:
 
 
 @pytest.mark.usefixtures("groups")
-def test_the_list_shows_what_happened_in_each_fetch(client: Client) -> None:
+def test_the_fetch_list_shows_the_outcome_of_each_fetch(client: Client) -> None:
     record_sample()
     hours = "\xa0hour"
     listed = rows(client.get(page_of("changelist")))
@@ -121,7 +121,7 @@ def test_the_list_shows_what_happened_in_each_fetch(client: Client) -> None:
 
 
 @pytest.mark.usefixtures("groups")
-def test_the_list_is_in_turkish(client: Client) -> None:
+def test_the_fetch_list_is_translated_into_turkish(client: Client) -> None:
     record_sample()
     with override_settings(LANGUAGE_CODE="tr"):
         listed = rows(client.get(page_of("changelist")))
@@ -146,7 +146,9 @@ def test_the_list_is_in_turkish(client: Client) -> None:
         (10**6, "277:46:40"),
     ],
 )
-def test_a_duration_is_short(client: Client, age: float, duration: str) -> None:
+def test_durations_of_a_minute_or_more_are_shown_as_hours_minutes_and_seconds(
+    client: Client, age: float, duration: str
+) -> None:
     end = timezone.now()
     record(started_at=end - timedelta(seconds=age), alive_at=end, finished_at=end)
     assert rows(client.get(page_of("changelist")))[0][4] == duration
@@ -172,7 +174,7 @@ def test_a_queued_fetch_has_no_duration(client: Client) -> None:
         ("kind__exact=nonsense", []),
     ],
 )
-def test_the_list_can_be_filtered(client: Client, query: str, names: list[str]) -> None:
+def test_the_fetch_list_can_be_filtered(client: Client, query: str, names: list[str]) -> None:
     sample = record_sample()
     answer = client.get(f"{page_of('changelist')}?{query}")
     assert list(answer.context["cl"].result_list) == [sample[name] for name in names]
@@ -197,7 +199,7 @@ def test_the_list_can_be_filtered(client: Client, query: str, names: list[str]) 
         ("changes__kind=moved", 400),
     ],
 )
-def test_invalid_query_strings_of_the_list_are_rejected(
+def test_invalid_query_strings_of_the_fetch_list_do_not_cause_a_server_error(
     client: Client, query: str, status: int
 ) -> None:
     for _ in range(101):
@@ -209,7 +211,7 @@ def test_invalid_query_strings_of_the_list_are_rejected(
 
 
 @pytest.mark.parametrize("total", [3, 250])
-def test_the_list_takes_the_same_few_queries_for_any_number_of_fetches(
+def test_the_fetch_list_needs_five_queries_for_any_number_of_fetches(
     client: Client, total: int
 ) -> None:
     plant_tree(total, 20)
@@ -227,7 +229,7 @@ def test_the_list_takes_the_same_few_queries_for_any_number_of_fetches(
 
 
 @pytest.mark.usefixtures("groups")
-def test_the_page_of_a_fetch_shows_its_facts(client: Client) -> None:
+def test_the_page_of_a_fetch_shows_its_state_depth_and_error(client: Client) -> None:
     sample = record_sample()
     page = text(client.get(page_of("change", sample["failed"].pk)))
     for fact in (
@@ -262,7 +264,9 @@ def test_the_page_of_a_fetch_shows_its_warnings(client: Client) -> None:
 
 @pytest.mark.usefixtures("groups")
 @pytest.mark.parametrize("written", [[], "x", 7, None, {"x": 1}, [{"id": 2**70}, {"id": 0}]])
-def test_the_page_of_a_fetch_skips_malformed_entries(client: Client, written: Any) -> None:
+def test_the_page_of_a_fetch_skips_malformed_aliases_and_failures(
+    client: Client, written: Any
+) -> None:
     fetch = record(clock_ahead=timedelta(hours=1))
     json = Value(written, JSONField())
     Fetch.objects.update(aliases=json, failures=json)
@@ -294,7 +298,7 @@ def test_the_page_of_a_fetch_shows_its_failures(client: Client) -> None:
         ("tr", 102, "2 grup daha getirilemedi. Yalnızca ilk 100 grup kaydedilir."),
     ],
 )
-def test_the_page_says_how_many_failures_are_not_recorded(
+def test_the_page_of_a_fetch_says_how_many_failures_are_not_recorded(
     client: Client, language: str, number: int, sentence: str
 ) -> None:
     fetch = record(**failures(*range(1, number + 1)))
@@ -329,7 +333,7 @@ def test_the_page_of_a_fetch_shows_its_changes(client: Client) -> None:
 
 
 @pytest.mark.usefixtures("groups")
-def test_the_changes_can_be_filtered_by_kind(client: Client) -> None:
+def test_the_changes_of_a_fetch_can_be_filtered_by_kind(client: Client) -> None:
     address = page_of("change", record_sample()["partial"].pk)
     page = client.get(f"{address}?kind=moved")
     assert [row[0] for row in shown(page)] == [4, 6]
@@ -363,7 +367,7 @@ def large() -> Fetch:
         ("?p=x&kind=%00", (1, "created"), (100, "created"), "1 2 3 … 12"),
     ],
 )
-def test_the_changes_are_paged(
+def test_the_changes_of_a_fetch_are_paginated(
     client: Client, large: Fetch, query: str, first: Any, last: Any, pages: str
 ) -> None:
     page = client.get(page_of("change", large.pk) + query)
@@ -372,14 +376,14 @@ def test_the_changes_are_paged(
     assert " ".join(link.text for link in page.context["pages"]) == pages
 
 
-def test_links_to_pages_keep_the_kind(client: Client, large: Fetch) -> None:
+def test_pagination_links_keep_the_kind_filter(client: Client, large: Fetch) -> None:
     page = client.get(page_of("change", large.pk) + "?kind=recounted").content.decode()
     assert 'href="?kind=recounted&amp;p=2#changes"' in page
     assert 'href="?p=2#changes"' in client.get(page_of("change", large.pk)).content.decode()
 
 
 @pytest.mark.parametrize("query", ["", "?p=12", "?kind=created&p=9"])
-def test_a_page_of_changes_takes_few_queries(client: Client, large: Fetch, query: str) -> None:
+def test_a_page_of_changes_needs_nine_queries(client: Client, large: Fetch, query: str) -> None:
     plant_tree(1000, 10)
     Fetch.objects.filter(pk=large.pk).update(**failures(*range(1, 120)))
     ContentType.objects.get_for_model(Fetch)  # Cached for the process.
@@ -391,7 +395,7 @@ def test_a_page_of_changes_takes_few_queries(client: Client, large: Fetch, query
     assert not any("COUNT(*)" in query["sql"] for query in queries)
 
 
-def test_names_on_the_page_of_a_fetch_are_escaped(client: Client) -> None:
+def test_names_and_errors_are_escaped_on_the_pages_of_fetches_and_groups(client: Client) -> None:
     plant({1: None}, {1: HOSTILE})
     fetch = record(
         (1, Kind.RENAMED, HOSTILE, HOSTILE),
@@ -408,7 +412,7 @@ def test_names_on_the_page_of_a_fetch_are_escaped(client: Client) -> None:
 
 @pytest.mark.usefixtures("groups")
 @pytest.mark.parametrize(("depth", "asked"), [(None, [1300, 1310, 1320, 1330]), (0, [1200, 1300])])
-def test_failed_groups_are_fetched_again(
+def test_a_retry_fetches_the_failed_groups_again(
     client: Client, sandbox: Sandbox, depth: int | None, asked: list[int]
 ) -> None:
     failed = record(depth=depth, **failures(1300, 1200))
@@ -424,14 +428,16 @@ def test_failed_groups_are_fetched_again(
     assert LogEntry.objects.count() == 2
 
 
-def test_a_fetch_without_failures_has_nothing_to_repeat(client: Client, sandbox: Sandbox) -> None:
+def test_a_fetch_without_failures_cannot_be_retried(client: Client, sandbox: Sandbox) -> None:
     fetch = record()
     assert "formaction" not in client.get(page_of("change", fetch.pk)).content.decode()
     assert client.post(page_of("retry", fetch.pk)).status_code == 302
     assert sandbox.asked == []
 
 
-def test_only_a_post_fetches_again(client: Client, sandbox: Sandbox) -> None:
+def test_a_retry_requires_a_post_request_with_a_csrf_token(
+    client: Client, sandbox: Sandbox
+) -> None:
     fetch = record(**failures(98))
     assert client.get(page_of("retry", fetch.pk)).status_code == 405
     assert client.post(page_of("retry", 10**30)).status_code == 404
@@ -444,7 +450,7 @@ def test_only_a_post_fetches_again(client: Client, sandbox: Sandbox) -> None:
 @pytest.mark.parametrize(
     "permissions", [("view_fetch", "view_group"), ("fetch_group", "view_group"), ("fetch_group",)]
 )
-def test_fetching_again_needs_both_permissions(
+def test_a_retry_requires_the_permissions_view_fetch_and_fetch_group(
     permissions: tuple[str, ...], sandbox: Sandbox
 ) -> None:
     fetch = record(**failures(98))
@@ -456,7 +462,7 @@ def test_fetching_again_needs_both_permissions(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_fetching_again_runs_outside_the_transaction_of_the_request(
+def test_a_retry_runs_outside_the_transaction_of_the_request(
     sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     in_transaction = []
@@ -480,7 +486,7 @@ class FetchingOnlySmallIds(GroupAdmin):
 
 
 @pytest.mark.usefixtures("groups")
-def test_groups_that_the_user_may_not_fetch_are_not_fetched_again(
+def test_a_retry_skips_groups_that_the_user_may_not_fetch(
     client: Client, register: Callable[..., None], sandbox: Sandbox
 ) -> None:
     register(FetchingOnlySmallIds)
@@ -523,7 +529,7 @@ def test_the_page_of_a_group_shows_its_changes_newest_first(client: Client) -> N
         ("?changes=99999999999999999999", "130", 50, ["?changes=2"]),
     ],
 )
-def test_the_changes_of_a_group_are_paged(
+def test_the_changes_of_a_group_are_paginated(
     client: Client, query: str, newest: str, number: int, links: list[str]
 ) -> None:
     record(*recounts(3, *range(131)))
@@ -534,13 +540,13 @@ def test_the_changes_of_a_group_are_paged(
 
 
 @pytest.mark.usefixtures("groups")
-def test_a_group_without_changes_has_no_history(client: Client) -> None:
+def test_the_page_of_a_group_without_changes_has_no_history_section(client: Client) -> None:
     page = client.get(url("change", 3)).content.decode()
     assert 'id="changes"' not in page
 
 
 @pytest.mark.usefixtures("groups")
-def test_the_page_of_a_group_takes_few_queries_with_many_changes(client: Client) -> None:
+def test_the_page_of_a_group_needs_twelve_queries_for_any_number_of_changes(client: Client) -> None:
     ContentType.objects.get_for_model(Group)  # Cached for the process.
     numbers = []
     for total in (2, 1000):
@@ -578,7 +584,7 @@ def test_the_chart_starts_when_the_group_was_created(client: Client) -> None:
 
 
 @pytest.mark.usefixtures("groups")
-def test_a_chart_without_a_known_start_says_so(client: Client) -> None:
+def test_a_chart_labels_an_unknown_start_as_earlier(client: Client) -> None:
     record(*recounts(3, 5, 3))
     assert points(client) == [(False, "5"), (True, "3")]
     assert "earlier" in text(client.get(url("change", 3)))
@@ -595,7 +601,7 @@ def test_a_chart_shows_the_last_fifty_changes(client: Client) -> None:
 
 
 @pytest.mark.usefixtures("groups")
-def test_a_chart_does_not_mix_a_group_with_an_earlier_one_of_the_same_id(client: Client) -> None:
+def test_a_chart_omits_the_counts_of_an_earlier_group_with_the_same_id(client: Client) -> None:
     created = (3, Kind.CREATED, None, "x")
     record(created, *recounts(3, 1, 2), created, *recounts(3, 7, 3))
     assert points(client) == [(True, "7"), (True, "3")]
@@ -610,7 +616,7 @@ def test_a_group_whose_count_never_changed_has_no_chart(client: Client) -> None:
 
 
 @pytest.mark.usefixtures("groups")
-def test_a_chart_without_time_zones_is_drawn(client: Client) -> None:
+def test_a_chart_is_drawn_in_a_project_without_time_zones(client: Client) -> None:
     with override_settings(USE_TZ=False):
         record((3, Kind.CREATED, None, "x"), *recounts(3, 1, 3))
         assert points(client) == [(True, "1"), (True, "3")]
@@ -619,7 +625,7 @@ def test_a_chart_without_time_zones_is_drawn(client: Client) -> None:
 START = datetime(2026, 5, 1, tzinfo=UTC)
 
 
-def test_a_chart_steps_from_number_to_number() -> None:
+def test_the_line_of_a_chart_is_drawn_in_steps() -> None:
     steps = [Point(START, 10), Point(START + DAY, 20), Point(START + 3 * DAY, 15)]
     svg = draw(steps, START + 4 * DAY, "a < b")
     assert 'd="M5.0 95.0H152.5V5.0H447.5V50.0H595.0"' in svg
@@ -628,7 +634,7 @@ def test_a_chart_steps_from_number_to_number() -> None:
 
 
 @pytest.mark.parametrize("until", [START, START + DAY])
-def test_a_chart_of_one_moment_or_without_a_start_is_drawn(until: datetime) -> None:
+def test_a_chart_with_an_unknown_start_is_drawn_even_for_a_single_moment(until: datetime) -> None:
     svg = draw([Point(None, 1), Point(START, 2)], until, "")
     assert 'd="M5.0 95.0H5.0V5.0H' in svg
 
@@ -673,7 +679,7 @@ def test_groups_that_changed_in_the_last_day_are_marked(client: Client) -> None:
         ("changed=week&_from=3", {3, 4}),
     ],
 )
-def test_groups_can_be_filtered_by_their_changes(
+def test_groups_can_be_filtered_by_changes_in_the_last_day_or_week(
     client: Client, query: str, found: set[int]
 ) -> None:
     record(*recounts(2, 1, 2, 3))
@@ -684,7 +690,7 @@ def test_groups_can_be_filtered_by_their_changes(
 
 
 @pytest.mark.parametrize("total", [300, 1500])
-def test_the_tree_takes_the_same_few_queries_for_any_number_of_changes(
+def test_the_group_tree_needs_the_same_number_of_queries_for_any_number_of_changes(
     client: Client, total: int
 ) -> None:
     plant_tree(total, 20)
@@ -715,7 +721,7 @@ def test_only_users_who_may_view_fetches_see_history() -> None:
     assert marks(client_with("view_group", "view_fetch").get(url("changelist"))) == {2: "changed"}
 
 
-def test_an_empty_list_has_no_marks(client: Client) -> None:
+def test_an_empty_group_list_shows_no_change_marks(client: Client) -> None:
     record(*recounts(2, 1, 2))
     assert marks(client.get(url("changelist"))) == {}
 
@@ -732,7 +738,9 @@ def newest() -> Fetch:
     return Fetch.objects.order_by("pk").last() or Fetch()
 
 
-def test_the_message_after_a_fetch_links_to_its_page(client: Client, sandbox: Sandbox) -> None:
+def test_the_message_after_a_fetch_links_to_the_page_of_the_fetch(
+    client: Client, sandbox: Sandbox
+) -> None:
     answer = client.post(url("fetch"), {"group_id": 1000}, follow=True)
     assert links(answer) == [page_of("change", newest().pk)]
     assert (newest().source, newest().started_by) == (Fetch.Source.ADMIN, "superuser")
@@ -742,7 +750,7 @@ def test_the_message_after_a_fetch_links_to_its_page(client: Client, sandbox: Sa
     assert 'class="iletimerkezi-details"' in answer.content.decode()
 
 
-def test_the_message_after_a_failed_fetch_links_to_its_page(
+def test_the_message_after_a_failed_fetch_links_to_the_page_of_the_fetch(
     client: Client, sandbox: Sandbox
 ) -> None:
     with override_settings(ILETIMERKEZI_API_HASH="wrong"):
@@ -763,7 +771,7 @@ def test_the_message_about_a_phone_book_that_cannot_be_stored_links_to_the_fetch
     assert page_of("change", newest().pk) in links(answer)
 
 
-def test_a_fetch_that_did_not_start_has_no_link(
+def test_the_message_about_a_fetch_that_did_not_start_has_no_link(
     client: Client, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(self: Any) -> None:
@@ -774,7 +782,7 @@ def test_a_fetch_that_did_not_start_has_no_link(
     assert links(fetch(client, phone_book="on")) == []
 
 
-def test_the_message_after_several_fetches_links_to_the_list_of_them(
+def test_the_message_after_several_fetches_links_to_a_list_of_these_fetches(
     client: Client, sandbox: Sandbox
 ) -> None:
     plant({1200: None, 1300: None})
@@ -821,7 +829,7 @@ def test_a_user_who_may_not_view_groups_sees_no_links_to_groups() -> None:
     assert "/group/" not in page
 
 
-def test_an_unknown_fetch_redirects_to_the_index(client: Client) -> None:
+def test_the_page_of_an_unknown_fetch_redirects_to_the_admin_index(client: Client) -> None:
     for unknown in ("77", "x", "9" * 30):
         assert client.get(page_of("change", unknown)).status_code == 302
     pk = record().pk
@@ -890,7 +898,7 @@ def test_fetches_cannot_be_deleted_without_permission() -> None:
     assert Fetch.objects.exists()
 
 
-def test_the_page_before_a_deletion_counts_the_changes_without_reading_them(
+def test_the_delete_confirmation_counts_changes_without_reading_them(
     client: Client, large: Fetch
 ) -> None:
     with CaptureQueriesContext(connection) as queries:
@@ -901,7 +909,7 @@ def test_the_page_before_a_deletion_counts_the_changes_without_reading_them(
     assert "COUNT(" in about[0]
 
 
-def test_the_page_before_a_deletion_names_at_most_a_hundred_fetches(client: Client) -> None:
+def test_the_delete_confirmation_lists_at_most_a_hundred_fetches(client: Client) -> None:
     ids = [record().pk for _ in range(102)]
     selected = {"action": "delete_selected", "_selected_action": ids, "index": "0"}
     page = client.post(page_of("changelist"), selected)
@@ -909,7 +917,7 @@ def test_the_page_before_a_deletion_names_at_most_a_hundred_fetches(client: Clie
     assert page.content.decode().count("/change/") == 100
 
 
-def test_the_rules_for_a_missing_permission_apply_to_selected_fetches(
+def test_the_delete_action_requires_permission_even_if_a_subclass_always_offers_the_action(
     register: Callable[..., None],
 ) -> None:
     class Lenient(FetchAdmin):
@@ -936,7 +944,7 @@ class Hiding(GroupAdmin):
 
 
 @pytest.mark.usefixtures("groups")
-def test_the_changes_of_hidden_groups_are_on_no_page(
+def test_the_changes_of_hidden_groups_do_not_appear_on_any_page(
     client: Client, register: Callable[..., None]
 ) -> None:
     register(Hiding)
@@ -978,7 +986,7 @@ def test_a_retry_does_not_show_the_name_of_a_hidden_group(
 
 
 @pytest.mark.usefixtures("groups")
-def test_names_are_shown_as_the_admin_that_the_user_may_view_shows_them(
+def test_the_page_of_a_fetch_shows_only_names_from_a_group_admin_that_the_user_may_view(
     proxies: tuple[type[Group], type[Fetch]], settings: Any
 ) -> None:
     proxy, _fetches = proxies
@@ -1004,7 +1012,7 @@ class OwnFetches(FetchAdmin):
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(("started_by", "left"), [("ayşe", 0), ("ali", 1)])
-def test_an_action_asks_for_the_permission_to_delete_each_fetch(
+def test_the_delete_action_checks_the_delete_permission_for_each_fetch(
     started_by: str, left: int, client: Client, register: Callable[..., None]
 ) -> None:
     register(fetch_admin=OwnFetches)
@@ -1015,7 +1023,7 @@ def test_an_action_asks_for_the_permission_to_delete_each_fetch(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_more_fetches_than_a_page_can_confirm_are_not_deleted(
+def test_the_delete_action_rejects_too_many_selected_fetches(
     client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tree, "MAX_ROWS", 2)
@@ -1030,7 +1038,7 @@ def test_more_fetches_than_a_page_can_confirm_are_not_deleted(
 
 
 @pytest.mark.usefixtures("groups")
-def test_the_first_changes_are_not_marked_after_a_failed_fetch(client: Client) -> None:
+def test_groups_created_by_the_first_successful_fetch_are_not_marked_as_new(client: Client) -> None:
     record(state=Fetch.State.FAILED)
     record((3, Kind.CREATED, None, "İstanbul"), (4, Kind.CREATED, None, "Kadıköy"))
     record((4, Kind.MISSING))
@@ -1038,7 +1046,7 @@ def test_the_first_changes_are_not_marked_after_a_failed_fetch(client: Client) -
 
 
 @pytest.mark.usefixtures("groups")
-def test_a_count_whose_change_is_not_on_record_has_no_time(client: Client) -> None:
+def test_a_chart_shows_an_unrecorded_count_with_an_unknown_time(client: Client) -> None:
     Group.objects.filter(pk=3).update(count=9)
     record((3, Kind.CREATED, None, "İstanbul"), (3, Kind.RECOUNTED, "5", "7"))
     points = client.get(url("change", 3)).context["chart"]["points"]
@@ -1056,7 +1064,9 @@ def test_a_count_whose_change_is_not_on_record_has_no_time(client: Client) -> No
         (3, Kind.MOVED, "here", str(2**70)),
     ],
 )
-def test_changes_that_a_host_has_written_are_shown(client: Client, change: Any) -> None:
+def test_malformed_changes_from_a_host_project_do_not_break_the_pages(
+    client: Client, change: Any
+) -> None:
     fetch = record(change)
     record(change, age=-timedelta(hours=1))
     for address in (page_of("change", fetch.pk), url("change", 3)):
@@ -1066,14 +1076,16 @@ def test_changes_that_a_host_has_written_are_shown(client: Client, change: Any) 
 @pytest.mark.parametrize(
     "value", [[5], "text", {"a": 1}, [{"reason": "x"}], [{"id": "3"}], [{"id": 3}]]
 )
-def test_failures_that_a_host_has_written_are_shown(client: Client, value: Any) -> None:
+def test_malformed_failures_from_a_host_project_do_not_break_the_pages(
+    client: Client, value: Any
+) -> None:
     fetch = record(failures=value)
     assert client.get(page_of("change", fetch.pk)).status_code == 200
     assert client.post(page_of("delete", fetch.pk), {"post": "yes"}).status_code == 302
 
 
 @pytest.mark.usefixtures("groups")
-def test_names_that_differ_only_in_a_trailing_space_are_shown_in_full(client: Client) -> None:
+def test_names_that_differ_only_in_a_trailing_space_are_shown_in_quotes(client: Client) -> None:
     fetch = record((3, Kind.RENAMED, "Ankara ", "Ankara"))
     assert shown(client.get(page_of("change", fetch.pk))) == [
         (3, "renamed", "“Ankara ”", "“Ankara”")
@@ -1087,7 +1099,7 @@ def test_a_negative_duration_is_shown_as_zero(client: Client) -> None:
     assert duration == "0.0\xa0s"
 
 
-def test_invisible_characters_in_the_name_of_a_user_are_shown(client: Client) -> None:
+def test_invisible_characters_in_a_user_name_are_escaped(client: Client) -> None:
     record(started_by="a\u202eb")
     [[_what, _state, who, _started, _duration, _outcome]] = rows(client.get(page_of("changelist")))
     assert who == r"a\u202eb (command)"
@@ -1099,7 +1111,7 @@ class PlainFetches(FetchAdmin):
 
 
 @pytest.mark.usefixtures("groups")
-def test_fetches_can_come_from_a_queryset_of_the_host(
+def test_get_queryset_may_return_a_plain_queryset(
     client: Client, register: Callable[..., None]
 ) -> None:
     register(fetch_admin=PlainFetches)
@@ -1128,7 +1140,7 @@ def test_changes_of_hidden_fetches_are_not_shown(
 
 
 @pytest.mark.usefixtures("groups")
-def test_a_site_without_fetches_has_no_history(
+def test_an_admin_site_without_the_fetch_admin_shows_no_history(
     client: Client, register: Callable[..., None], sandbox: Sandbox
 ) -> None:
     register(fetch_admin=None)
@@ -1139,7 +1151,7 @@ def test_a_site_without_fetches_has_no_history(
 
 @pytest.mark.usefixtures("groups")
 @pytest.mark.parametrize("group_admin", [None, admin.ModelAdmin])
-def test_a_site_with_another_admin_of_groups_shows_fetches(
+def test_an_admin_site_without_our_group_admin_shows_fetches(
     client: Client, register: Callable[..., None], group_admin: Any
 ) -> None:
     register(group_admin)
@@ -1169,7 +1181,7 @@ def proxies() -> Iterator[tuple[type[Group], type[Fetch]]]:
 
 
 @pytest.mark.usefixtures("groups")
-def test_proxy_models_have_the_same_pages(
+def test_proxy_models_of_groups_and_fetches_have_the_same_admin_pages(
     client: Client,
     register: Callable[..., None],
     proxies: tuple[type[Group], type[Fetch]],
@@ -1205,7 +1217,7 @@ class OwnFetchAdmin(FetchAdmin):
 
 
 @pytest.mark.usefixtures("groups")
-def test_an_admin_may_add_columns_fields_filters_and_templates(
+def test_a_fetch_admin_subclass_may_add_columns_fields_filters_and_templates(
     client: Client, register: Callable[..., None], settings: Any, tmp_path: Any
 ) -> None:
     (tmp_path / "own.html").write_text(
@@ -1224,9 +1236,7 @@ def test_an_admin_may_add_columns_fields_filters_and_templates(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_fetch_is_deleted_in_the_transaction_of_a_host_that_commits_by_hand(
-    client: Client,
-) -> None:
+def test_a_fetch_can_be_deleted_with_autocommit_off(client: Client) -> None:
     pk = record((3, Kind.MISSING)).pk
     transaction.set_autocommit(False)
     try:

@@ -40,7 +40,7 @@ def facts_of(url: str, group_id: int = 5) -> dict[str, bool | None]:
     return dict(probe(url, KEY, HASH, group_id, timeout=5))
 
 
-def test_every_fact_holds_for_the_sandbox() -> None:
+def test_every_fact_of_the_probe_holds_for_the_sandbox() -> None:
     with Sandbox([TREE], key=KEY, hash=HASH) as sandbox:
         facts = facts_of(sandbox.url)
     assert list(facts) == [
@@ -109,7 +109,7 @@ def test_a_fact_without_evidence_is_reported_as_not_seen(group_id: int, unseen: 
     assert not deviations(facts)
 
 
-def test_an_unknown_group_is_a_deviation_and_leaves_facts_unseen() -> None:
+def test_an_unknown_group_is_reported_as_a_deviation_and_its_facts_as_not_seen() -> None:
     with Sandbox([TREE], key=KEY, hash=HASH) as sandbox:
         facts = facts_of(sandbox.url, 99)
     assert deviations(facts) == {"the group is returned with code 200"}
@@ -266,7 +266,7 @@ MAIN = {"id": 5, "name": "", "count": 0, "children": [{"id": 6, "name": "", "cou
         ([7, None, []], "a list", {f"{name}, in get-groups" for name in TYPES}),
     ],
 )
-def test_the_form_and_the_deviations_of_a_listing_are_reported(
+def test_the_probe_reports_the_form_and_the_deviations_of_the_main_group_listing(
     groups: object, form: str, facts: set[str]
 ) -> None:
     with Vendor(reply(200, envelope(groups=groups)), *answers(none)[1:]) as server:
@@ -318,7 +318,7 @@ def test_the_probe_handles_values_of_any_type(name: str, value: object) -> None:
         assert "an error has no group" in deviations(facts_of(server.url))
 
 
-def test_the_http_status_of_an_error_is_reported() -> None:
+def test_the_probe_reports_the_http_status_of_an_error() -> None:
     with Vendor(reply(200, envelope(463, "Yok."))) as server:
         facts = facts_of(server.url)
     assert facts["an unknown id is refused with code 463 (HTTP 200)"]
@@ -345,13 +345,13 @@ def test_an_unreadable_answer_is_a_deviation_and_keeps_its_http_status(
     assert facts["an unknown id is refused with code 463 (HTTP 200)"] is False
 
 
-def test_a_redirect_is_not_followed() -> None:
+def test_the_probe_does_not_follow_redirects() -> None:
     with Vendor(reply(307, b"", Location="/elsewhere")) as server:
         facts_of(server.url)
     assert all(request.startswith(b"POST /v1/get-group") for request in server.received)
 
 
-def test_only_the_last_request_has_a_wrong_hash() -> None:
+def test_the_probe_sends_a_wrong_hash_only_in_the_last_request() -> None:
     with Vendor(*answers(none)) as server:
         facts_of(server.url)
     bodies = [json.loads(request.partition(b"\r\n\r\n")[2]) for request in server.received]
@@ -360,7 +360,7 @@ def test_only_the_last_request_has_a_wrong_hash() -> None:
     assert hashes[-1] != HASH
 
 
-def test_neither_proxy_nor_netrc_is_used_over_http(
+def test_the_probe_uses_neither_proxy_nor_netrc_over_http(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "netrc").write_text("default login somebody password sEcReT")
@@ -377,7 +377,9 @@ def test_neither_proxy_nor_netrc_is_used_over_http(
     assert not any(b"authorization" in request.lower() for request in server.received)
 
 
-def test_the_proxy_of_the_environment_is_used_over_https(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_probe_uses_the_proxy_from_the_environment_over_https(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     with Vendor(reply(407)) as proxy:
         for name in ("HTTPS_PROXY", "https_proxy"):
             monkeypatch.setenv(name, f"http://{proxy.host}")
@@ -444,7 +446,7 @@ def test_the_probe_prints_neither_names_nor_credentials(
 
 
 @pytest.mark.parametrize("script", [vendor.close, vendor.reset])
-def test_an_unreachable_vendor_is_reported_in_one_line(
+def test_the_probe_reports_an_unreachable_vendor_in_one_line(
     script: vendor.Script, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with Vendor(script) as server:
@@ -463,7 +465,7 @@ def test_an_unreachable_vendor_is_reported_in_one_line(
         (["5"], {"ILETIMERKEZI_BASE_URL": "http://api.example.test"}, "ILETIMERKEZI_BASE_URL must"),
     ],
 )
-def test_an_invalid_argument_or_setting_is_reported_in_one_line(
+def test_the_probe_reports_an_invalid_argument_or_setting_in_one_line(
     arguments: list[str], change: dict[str, str], line: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(arguments, environment("http://127.0.0.1:9/") | change) == 2

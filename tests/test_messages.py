@@ -17,9 +17,9 @@ from django.db import (
 from django_iletimerkezi.exceptions import GroupNotFound
 from django_iletimerkezi.messages import (
     describe_alias,
+    describe_error,
     describe_failure,
     describe_loss,
-    describe_refusal,
     describe_results,
 )
 from django_iletimerkezi.models import Fetch, Group
@@ -56,7 +56,7 @@ def test_the_message_about_a_phone_book_counts_the_main_groups(number: int, grou
     )
 
 
-def test_one_message_adds_up_several_results() -> None:
+def test_the_message_about_several_results_adds_up_their_counts() -> None:
     results = [result(5, ""), result(6, "", factor=10)]
     assert describe_results(results) == (
         "Fetched 2 contact groups: 11 created, 22 changed, 33 unchanged, 44 missing."
@@ -108,15 +108,15 @@ def test_lost_answers_are_counted_in_the_message(number: int, noun: str) -> None
         (DatabaseError("a column x does not exist, and no connection"), ""),
     ],
 )
-def test_the_message_about_an_unknown_database_error_has_no_next_step(
+def test_the_message_about_a_database_error_names_a_next_step_only_if_a_fix_is_known(
     error: Error, next_step: str
 ) -> None:
-    assert describe_refusal(error) == f"Database error: {error}.{next_step}"
+    assert describe_error(error) == f"Database error: {error}.{next_step}"
 
 
-def test_a_long_database_error_is_cut_to_one_line() -> None:
+def test_a_long_database_error_is_truncated_to_one_line() -> None:
     error = ProgrammingError(f"relation “{'x' * 999}” does not exist\nLINE 1: SELECT …")
-    said = describe_refusal(error)
+    said = describe_error(error)
     assert "\n" not in said
     assert said.endswith(f"x.{MIGRATE}")
     assert len(said) < 400

@@ -117,7 +117,7 @@ def old_row(pk: int, **fields: Any) -> dict[str, Any]:
     return row | fields
 
 
-def test_rows_of_the_oldest_release_are_kept_by_an_upgrade(
+def test_an_upgrade_keeps_the_rows_of_the_oldest_release(
     migrate: Migrate, sandbox: Sandbox
 ) -> None:
     # The keys as that release computed them.

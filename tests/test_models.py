@@ -109,7 +109,7 @@ def test_missing_groups_are_not_listed() -> None:
     assert (pks(Group.objects.listed()), pks(Group.objects.missing())) == ([1], [2])
 
 
-def test_a_subtree_is_a_group_and_everything_below_it() -> None:
+def test_a_subtree_contains_the_group_and_all_its_descendants() -> None:
     plant({1: None, 2: 1, 3: 2, 4: 2, 5: 1, 6: None})
     assert sorted_pks(Group.objects.subtree(2)) == [2, 3, 4]
     assert pks(Group.objects.filter(name="g000004").subtree(2)) == [4]
@@ -142,7 +142,7 @@ def test_subtree_uses_distinct_on_where_the_database_supports_it() -> None:
 
 
 @pytest.mark.parametrize("wrong", [None, "2", 2.0, True, [2]])
-def test_subtree_accepts_only_a_group_or_an_id(wrong: Any) -> None:
+def test_subtree_and_path_accept_only_a_group_or_an_id(wrong: Any) -> None:
     for read in (Group.objects.subtree, Group.objects.path):
         with pytest.raises(TypeError, match="expected a group or its id, not "):
             read(wrong)
@@ -164,7 +164,7 @@ def test_paths_of_several_groups_need_one_query(
         assert Group.objects.paths([]) == {}
 
 
-def test_an_unknown_group_has_neither_subtree_nor_path() -> None:
+def test_an_unknown_group_has_an_empty_subtree_and_path() -> None:
     assert pks(Group.objects.subtree(1)) == pks(Group.objects.path(1)) == []
 
 

@@ -111,7 +111,7 @@ def test_a_fetch_runs_outside_the_transactions_of_all_databases(
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("groups")
-def test_other_actions_run_in_the_transaction_of_the_request(
+def test_the_delete_action_runs_in_the_transaction_of_the_request(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def refuse(groups: object) -> None:
@@ -143,7 +143,7 @@ class SelectingParents(GroupAdmin):
 
 
 @pytest.mark.usefixtures("groups")
-def test_an_admin_may_select_related_parents(register: Register) -> None:
+def test_a_group_admin_subclass_may_select_related_parents(register: Register) -> None:
     register(SelectingParents)
     assert all("3" in "".join(lines(answer)) for answer in show(""))
 
@@ -154,7 +154,7 @@ class Counting(GroupAdmin):
 
 
 @pytest.mark.usefixtures("groups")
-def test_an_admin_may_annotate_groups(register: Register) -> None:
+def test_a_group_admin_subclass_may_annotate_groups(register: Register) -> None:
     register(Counting)
     assert all(map(lines, show("?presence=listed&_from=3")))
 
@@ -166,7 +166,7 @@ class WithDateHierarchy(GroupAdmin):
 # In another zone MariaDB needs tables that its packages leave empty.
 @override_settings(TIME_ZONE="UTC")
 @pytest.mark.usefixtures("groups")
-def test_an_admin_may_declare_a_date_hierarchy(register: Register) -> None:
+def test_a_group_admin_subclass_may_declare_a_date_hierarchy(register: Register) -> None:
     register(WithDateHierarchy)
     client = client_for("superuser")
     Group.objects.update(seen_at=datetime(2026, 5, 15, tzinfo=UTC))
@@ -184,7 +184,7 @@ class WithFilters(GroupAdmin):
 
 
 @pytest.mark.usefixtures("groups")
-def test_an_admin_may_declare_filters_by_fields(register: Register) -> None:
+def test_a_group_admin_subclass_may_declare_field_filters(register: Register) -> None:
     register(WithFilters)
     client = client_for("superuser")
     for query, found in (("parent__name=Rehber", ["2"]), ("name=Rehber", ["1"])):
@@ -199,7 +199,7 @@ class Hiding(GroupAdmin):
 
 
 @pytest.mark.usefixtures("groups")
-def test_hidden_groups_are_on_no_page(register: Register) -> None:
+def test_hidden_groups_do_not_appear_on_any_page(register: Register) -> None:
     register(Hiding)
     client = client_for("superuser")
     for page in ("", "?_from=3", "subgroups/?_from=1", "4/change/", *PAGES):
@@ -224,7 +224,7 @@ class WithoutFilters(GroupAdmin):
 
 
 @pytest.mark.usefixtures("groups")
-def test_the_summary_links_only_to_filters_of_the_subclass(register: Register) -> None:
+def test_the_summary_links_only_to_filters_that_the_subclass_offers(register: Register) -> None:
     register(WithoutFilters)
     page = client_for("viewer").get(url("changelist")).content.decode()
     assert "never fetched" in page
@@ -236,7 +236,9 @@ class HidingAll(GroupAdmin):
         return super().get_queryset(request).filter(name="x")
 
 
-def test_an_admin_that_hides_all_groups_offers_the_first_fetch(register: Register) -> None:
+def test_a_group_admin_subclass_that_hides_all_groups_offers_the_first_fetch(
+    register: Register,
+) -> None:
     register(HidingAll)
     assert "No contact groups have been fetched yet." in text(
         client_for("fetcher").get(url("changelist"))
@@ -292,7 +294,9 @@ class Adding(GroupAdmin):
         return True
 
 
-def test_an_admin_that_allows_adding_has_djangos_page_for_adding(register: Register) -> None:
+def test_a_group_admin_subclass_that_allows_adding_groups_has_the_add_page_of_django(
+    register: Register,
+) -> None:
     register(Adding)
     assert client_for("superuser").get(url("add")).status_code == 200
 
@@ -321,7 +325,7 @@ class WithColumns(GroupAdmin):
 
 @pytest.mark.usefixtures("groups")
 @pytest.mark.parametrize("page", ["", "?o=3.-1", *PAGES])
-def test_an_admin_may_add_columns(page: str, register: Register) -> None:
+def test_a_group_admin_subclass_may_add_columns(page: str, register: Register) -> None:
     register(WithColumns)
     shown = client_for("viewer").get(url("changelist") + page).content.decode()
     rows = {
@@ -426,7 +430,7 @@ def mixins(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
 
 @pytest.mark.usefixtures("groups")
 @pytest.mark.parametrize("name", ["export", "import_export"])
-def test_the_list_keeps_the_fetch_link_with_import_export(
+def test_the_group_list_keeps_the_fetch_link_with_import_export(
     name: str, register: Register, mixins: SimpleNamespace
 ) -> None:
     register(type("Exporting", (getattr(mixins, name), GroupAdmin), {}))
@@ -461,7 +465,7 @@ class WithTemplate(GroupAdmin):
 
 
 @pytest.mark.usefixtures("groups")
-def test_our_templates_wrap_the_templates_of_a_project(
+def test_custom_templates_of_a_project_keep_our_additions(
     register: Register, settings: Any, tmp_path: Path
 ) -> None:
     own = '{{% extends "admin/{}.html" %}}{{% block {} %}}Own{{{{ block.super }}}}{{% endblock %}}'
@@ -508,7 +512,9 @@ def proxy() -> Iterator[type[Group]]:
 
 
 @pytest.mark.usefixtures("groups")
-def test_a_proxy_model_has_the_same_pages(register: Register, proxy: type[Group]) -> None:
+def test_a_proxy_model_has_the_same_admin_pages_as_the_group_model(
+    register: Register, proxy: type[Group]
+) -> None:
     register(GroupAdmin, proxy)
     client = client_for("superuser")
     pages = {

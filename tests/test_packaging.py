@@ -110,7 +110,7 @@ def test_the_wheel_registers_the_pytest_plugin(wheel: zipfile.ZipFile) -> None:
     assert dict(registered["pytest11"]) == {"iletimerkezi": pytest_plugin.__name__}
 
 
-def test_without_an_address_pypi_shows_no_relative_link_and_no_picture(
+def test_without_a_repository_url_the_pypi_page_has_no_relative_links_or_pictures(
     wheel: zipfile.ZipFile,
 ) -> None:
     found = metadata(wheel)
@@ -123,7 +123,7 @@ def test_without_an_address_pypi_shows_no_relative_link_and_no_picture(
     assert not re.search(r"\n{3}", text)
 
 
-def test_one_variable_makes_all_links_and_pictures_absolute(build: Build) -> None:
+def test_repository_url_makes_all_links_and_pictures_absolute(build: Build) -> None:
     found = metadata(build("https://github.com/someone/something/"))
     text = description(found)
     ours = "https://github.com/someone/something"

@@ -120,7 +120,7 @@ def test_a_number_of_five_thousand_digits_is_refused(field: str, sign: str) -> N
     assert flaw(body) == f"response.group.{field} is out of range"
 
 
-def test_a_number_out_of_range_is_named_with_its_path() -> None:
+def test_the_error_for_a_number_out_of_range_names_the_path_of_the_field() -> None:
     child = CHILD | {"children": [{"id": 7, "name": "", "count": -1}]}
     body = answer(children=[CHILD | {"id": 8}, child])
     assert flaw(body) == "response.group.children[1].children[0].count is out of range"
@@ -178,7 +178,7 @@ def test_parse_id_returns_the_id(text: str, group_id: int) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "+1", " 1", "1\n", "1.0", "a", "٥", str(2**63)])
-def test_parse_id_refuses_other_texts(text: str) -> None:
+def test_parse_id_returns_none_for_invalid_texts(text: str) -> None:
     assert parse_id(text) is None
 
 
@@ -198,12 +198,12 @@ def test_a_name_of_the_wrong_type_is_refused(name: Any) -> None:
 
 
 @pytest.mark.parametrize("escape", [r"\u0000", r"\ud800", r"\udc00\ud800", r"a\udfffb"])
-def test_a_name_that_databases_cannot_hold_is_refused(escape: str) -> None:
+def test_a_name_that_databases_cannot_store_is_refused(escape: str) -> None:
     body = written(f'{{"id": 5, "name": "{escape}", "count": 1}}')
     assert flaw(body) == "response.group.name contains characters that no database can store"
 
 
-def test_a_pair_of_surrogates_is_one_character() -> None:
+def test_a_surrogate_pair_is_read_as_one_character() -> None:
     body = written(r'{"id": 5, "name": "\ud83d\udcdf", "count": 1}')
     assert read(body).name == "📟"
 
@@ -212,12 +212,12 @@ def test_a_pair_of_surrogates_is_one_character() -> None:
 
 
 @pytest.mark.parametrize("field", ["id", "name", "count"])
-def test_a_missing_field_is_named(field: str) -> None:
+def test_the_error_for_a_missing_field_names_the_field(field: str) -> None:
     group = {key: value for key, value in GROUP.items() if key != field}
     assert flaw(envelope(group, code=200)) == f"response.group.{field} is missing"
 
 
-def test_a_missing_field_of_a_child_is_named_with_its_path() -> None:
+def test_the_error_for_a_missing_field_of_a_child_names_the_path_of_the_field() -> None:
     child = {"id": 6, "count": 2}
     assert flaw(answer(children={"3": child})) == "response.group.children[3].name is missing"
 
@@ -320,14 +320,14 @@ def test_ten_thousand_children_are_read() -> None:
 # Nesting
 
 
-def test_a_hundred_levels_are_read() -> None:
+def test_an_answer_with_a_hundred_levels_is_read() -> None:
     group, levels = read(nested(100)), 1
     while group.children:
         group, levels = group.children[0], levels + 1
     assert levels == group.id == 100
 
 
-def test_five_thousand_levels_are_refused() -> None:
+def test_an_answer_with_five_thousand_levels_is_refused() -> None:
     assert flaw(nested(5000)) == "it is nested too deeply"
 
 
@@ -351,7 +351,7 @@ BRACKETS = "[" * 100_000 + "]" * 100_000
     ],
     ids=["open", "closed", "in an unknown field"],
 )
-def test_a_hundred_thousand_brackets_are_refused(body: bytes) -> None:
+def test_an_answer_with_a_hundred_thousand_nested_brackets_is_refused(body: bytes) -> None:
     assert flaw(body) == "it is nested too deeply"
 
 
@@ -401,7 +401,7 @@ def test_the_http_status_is_used_if_the_body_has_no_envelope(body: bytes) -> Non
     assert (type(caught), caught.message) == (AuthenticationFailed, "Unauthorized")
 
 
-def test_an_unknown_http_status_has_no_message() -> None:
+def test_an_error_from_an_unknown_http_status_has_an_empty_message() -> None:
     caught = error(b"", http_status=463)
     assert (type(caught), caught.message) == (GroupNotFound, "")
 
@@ -441,7 +441,9 @@ def test_a_server_error_raises_service_unavailable(body: bytes) -> None:
 
 @pytest.mark.parametrize("body", [b"", b"<html>", envelope()])
 @pytest.mark.parametrize("http_status", [300, 304, 307, 399])
-def test_a_redirect_is_refused_with_a_reason(http_status: int, body: bytes) -> None:
+def test_a_redirect_is_refused_with_advice_to_check_the_base_url(
+    http_status: int, body: bytes
+) -> None:
     reason = rf"a redirect \({http_status}\).*credentials elsewhere: check ILETIMERKEZI_BASE_URL"
     with pytest.raises(UnexpectedResponse, match=reason):
         read(body, http_status)
@@ -461,7 +463,7 @@ def test_a_successful_answer_without_a_body_is_refused(http_status: int) -> None
 
 
 @pytest.mark.parametrize("message", [None, 5, ["a"], {}, ""])
-def test_a_message_of_the_wrong_type_is_dropped(message: Any) -> None:
+def test_a_vendor_message_of_the_wrong_type_is_dropped(message: Any) -> None:
     assert error(envelope(code=463, message=message)).message == ""
 
 
@@ -476,11 +478,13 @@ def test_a_message_of_the_wrong_type_is_dropped(message: Any) -> None:
         ("\n", ""),
     ],
 )
-def test_a_message_becomes_one_line_without_control_characters(message: str, shown: str) -> None:
+def test_a_vendor_message_becomes_one_line_without_control_characters(
+    message: str, shown: str
+) -> None:
     assert error(envelope(code=463, message=message)).message == shown
 
 
-def test_a_long_message_is_cut() -> None:
+def test_a_long_vendor_message_is_truncated() -> None:
     assert error(envelope(code=463, message="\n" + "ı" * 100_000)).message == "ı" * 200
 
 
@@ -489,14 +493,14 @@ def hide_secret(text: str) -> str:
 
 
 @pytest.mark.parametrize("code", [400, 401, 463, 503])
-def test_a_credential_in_a_message_is_redacted(code: int) -> None:
+def test_a_credential_in_a_vendor_message_is_redacted(code: int) -> None:
     body = envelope(code=code, message="no such key: secret")
     with pytest.raises(Exception, match=r"\(no such key: \*\*\*\)") as caught:
         read(body, redact=hide_secret)
     assert "secret" not in repr(caught.value) + repr(vars(caught.value))
 
 
-def test_a_long_message_is_redacted_before_being_cut() -> None:
+def test_a_long_vendor_message_is_redacted_before_being_truncated() -> None:
     body = envelope(code=463, message="x" * 195 + "secret")
     with pytest.raises(GroupNotFound) as caught:
         read(body, redact=hide_secret)

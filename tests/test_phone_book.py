@@ -108,7 +108,7 @@ def test_the_request_for_the_main_groups_contains_only_the_credentials() -> None
         ({"groups": {"group": [{"id": 1}]}}, r"response.groups.group\[0\].name is missing"),
     ],
 )
-def test_an_invalid_listing_is_rejected_with_the_faulty_field(
+def test_the_error_for_an_invalid_listing_names_the_faulty_field(
     fields: dict[str, Any], flaw: str
 ) -> None:
     with Vendor(reply(200, envelope(**fields))) as vendor, make_client(vendor.url) as client:
@@ -153,7 +153,7 @@ def test_a_depth_limits_the_requested_levels(
     assert list(parents()) == stored
 
 
-def test_a_negative_depth_is_rejected(settings: Any) -> None:
+def test_fetch_groups_rejects_a_negative_depth(settings: Any) -> None:
     with pytest.raises(ValueError, match="depth must be 0 or more"):
         fetch_groups(depth=-1)
 
@@ -181,7 +181,7 @@ def test_a_flat_listing_gives_the_same_tree_as_a_nested_listing() -> None:
     assert result.main_groups == 1
 
 
-def test_groups_move_between_the_top_and_other_groups() -> None:
+def test_groups_can_move_to_and_from_the_top_level() -> None:
     with phone_book({1: [2], 2: [], 3: []}, 1, 3) as server:
         fetch(server)
         server.list_of = {1: [3], 2: [], 3: []}.get
@@ -196,7 +196,7 @@ def test_groups_move_between_the_top_and_other_groups() -> None:
 
 
 @pytest.mark.parametrize("code", [463, 462])
-def test_a_denied_main_group_becomes_missing_without_a_failure(code: int) -> None:
+def test_an_unlisted_main_group_that_is_denied_becomes_missing_without_a_failure(code: int) -> None:
     with phone_book({1: [], 2: []}, 1, 2) as server:
         fetch(server)
         server.main_ids = [1]
@@ -240,7 +240,7 @@ def test_a_throttled_unlisted_main_group_does_not_end_the_fetch(
     assert missing() == set()
 
 
-def test_a_main_group_whose_check_fails_stays_listed() -> None:
+def test_an_unlisted_main_group_whose_check_fails_is_not_marked_missing() -> None:
     with phone_book({1: [], 2: []}, 1, 2) as server:
         fetch(server)
         server.main_ids = [1]
@@ -250,7 +250,7 @@ def test_a_main_group_whose_check_fails_stays_listed() -> None:
     assert missing() == set()
 
 
-def test_a_listed_but_denied_main_group_is_a_failure_and_missing() -> None:
+def test_a_listed_but_denied_main_group_is_reported_as_a_failure_and_marked_missing() -> None:
     with phone_book({1: [], 2: []}, 1, 2) as server:
         server.failing = {2: 463}
         result = fetch(server)
@@ -258,7 +258,7 @@ def test_a_listed_but_denied_main_group_is_a_failure_and_missing() -> None:
     assert missing() == {2}
 
 
-def test_a_main_group_that_moved_below_another_is_requested_once() -> None:
+def test_a_main_group_that_moved_below_another_main_group_is_requested_once() -> None:
     with phone_book({1: [], 2: []}, 1, 2) as server:
         fetch(server)
         server.list_of, server.main_ids = {1: [2], 2: []}.get, [1]
@@ -283,7 +283,7 @@ def test_groups_below_an_unlisted_subgroup_become_missing_and_leave_the_totals()
     assert Group.objects.get(pk=1).total == 1
 
 
-def test_unlisted_main_groups_are_not_checked_with_a_depth() -> None:
+def test_a_fetch_with_a_depth_does_not_check_unlisted_main_groups() -> None:
     with phone_book({1: [], 2: []}, 1, 2) as server:
         fetch(server)
         server.main_ids, server.failing = [1], {2: 463}
@@ -303,7 +303,7 @@ def test_missing_main_groups_are_not_checked_again() -> None:
         assert server.asked == [1]
 
 
-def test_unlisted_main_groups_are_checked_up_to_the_limit(
+def test_the_number_of_unlisted_main_groups_checked_per_fetch_is_limited(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(run_module, "MAX_UNMENTIONED", 2)
@@ -316,7 +316,7 @@ def test_unlisted_main_groups_are_checked_up_to_the_limit(
 
 
 @pytest.mark.parametrize(("main_ids", "is_doubted"), [([3], True), ([], True), ([1, 3], False)])
-def test_a_listing_without_mirrored_main_groups_causes_a_warning_before_the_check(
+def test_a_listing_without_known_main_groups_warns_before_unlisted_groups_are_checked(
     main_ids: list[int], is_doubted: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     doubts: list[tuple[bool, int]] = []
@@ -365,7 +365,7 @@ def test_answers_received_before_an_error_are_stored(settings: Any) -> None:
     assert Group.objects.exclude(fetched_at=None).count() == 19
 
 
-def test_many_failures_in_a_row_end_the_fetch_if_the_listing_fails_too() -> None:
+def test_many_consecutive_failures_end_the_fetch_if_repeating_the_listing_request_fails() -> None:
     class Broken(Forest):
         def find_all(self) -> list[GroupDict]:
             if self.listings > 1:
@@ -416,13 +416,13 @@ def test_the_command_prints_all_main_groups_with_their_totals() -> None:
     ]
 
 
-def test_totals_of_a_half_fetched_tree_are_lower_bounds() -> None:
+def test_totals_of_a_partly_fetched_tree_are_printed_as_lower_bounds() -> None:
     with phone_book(TREE, 1) as server:
         outcome = fetch_by_command(server, "--depth", "1")
     assert outcome.out.startswith("Grup 1 (id 1, 1 contact, at least 5 including subgroups)\n")
 
 
-def test_json_is_a_list_of_the_listed_main_groups() -> None:
+def test_json_output_is_a_list_of_the_listed_main_groups() -> None:
     with phone_book(TREE, 1, 2) as server:
         fetch(server)
         server.failing = {2: 463}
@@ -432,7 +432,7 @@ def test_json_is_a_list_of_the_listed_main_groups() -> None:
     assert tree["children"][0]["children"] == [describe(111) | {"children": []}]
 
 
-def test_csv_has_a_line_per_group_with_its_path() -> None:
+def test_csv_output_has_a_line_per_group_with_its_path() -> None:
     with phone_book(TREE, 1, 2) as server:
         outcome = fetch_by_command(server, "--format", "csv", "-v", "0")
     lines = outcome.out.splitlines()
@@ -445,7 +445,7 @@ def test_csv_has_a_line_per_group_with_its_path() -> None:
     ]
 
 
-def test_csv_is_utf8_for_any_output_encoding() -> None:
+def test_csv_output_is_utf_8_for_any_stream_encoding() -> None:
     written = io.BytesIO()
     with Sandbox() as server, override_settings(**server.settings):
         output = io.TextIOWrapper(written, encoding="cp1254")
@@ -456,7 +456,7 @@ def test_csv_is_utf8_for_any_output_encoding() -> None:
 
 
 @pytest.mark.parametrize("options", [[], ["--full"]])
-def test_main_groups_beyond_the_limit_are_only_counted_without_the_full_option(
+def test_without_full_main_groups_beyond_the_limit_are_counted_but_not_printed(
     options: list[str],
 ) -> None:
     links: Tree = {pk: [] for pk in range(1, 251)}
@@ -489,7 +489,9 @@ def test_failed_groups_are_named_and_other_groups_are_printed() -> None:
     assert outcome.err.startswith("CommandError: Group 2: iletimerkezi is not available")
 
 
-def test_ctrl_c_stores_the_received_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_ends_the_command_after_storing_the_received_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def interrupt(progress: Progress) -> None:
         if progress.done == 2:
             raise KeyboardInterrupt
@@ -516,7 +518,7 @@ def test_the_command_warns_about_the_key_of_another_account() -> None:
     assert "1 created, 0 changed, 0 unchanged, 1 missing.\n" in outcome.out
 
 
-def test_an_invalid_depth_is_rejected() -> None:
+def test_the_command_rejects_a_negative_depth_before_any_request() -> None:
     with phone_book({}) as server:
         outcome = fetch_by_command(server, "--depth", "-1")
         assert server.listings == 0
@@ -536,7 +538,7 @@ def test_the_sandbox_lists_its_main_groups_in_order() -> None:
     assert (sandbox.listings, sandbox.asked) == (1, [])
 
 
-def test_a_known_subtree_stays_below_its_main_group_after_a_fetch_of_the_phone_book() -> None:
+def test_a_subtree_that_was_fetched_first_is_placed_below_its_main_group_by_fetch_groups() -> None:
     with phone_book({1: [2], 2: [3], 3: []}, 1) as server:
         with override_settings(**server.settings):
             fetch_group(2, recursive=True)

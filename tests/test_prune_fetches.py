@@ -49,7 +49,7 @@ def test_fetches_older_than_ninety_days_are_deleted_by_default(fetches: list[Fet
         (["--keep-last", "9" * 30], 5, 2),
     ],
 )
-def test_the_option_wins_over_the_setting(
+def test_the_options_of_prune_fetches_override_the_setting(
     arguments: list[str], days: int | None, left: int
 ) -> None:
     with override_settings(ILETIMERKEZI_KEEP_FETCHES_DAYS=days):
@@ -67,7 +67,7 @@ def test_nothing_is_deleted_if_the_setting_keeps_all_fetches() -> None:
 
 
 @pytest.mark.parametrize("age", ["", "d", "-5", "5h", "1.5d", "٥", "999999d", "90 d\n"])
-def test_an_invalid_age_is_refused(age: str) -> None:
+def test_an_invalid_older_than_option_is_refused(age: str) -> None:
     outcome = run("prune_fetches", f"--older-than={age}")
     assert outcome.status == 1
     assert "must be a number of days, such as 90d." in outcome.err
@@ -75,12 +75,12 @@ def test_an_invalid_age_is_refused(age: str) -> None:
 
 
 @pytest.mark.parametrize("number", ["-1", "many"])
-def test_an_invalid_number_of_kept_fetches_is_refused(number: str) -> None:
+def test_an_invalid_keep_last_option_is_refused(number: str) -> None:
     assert run("prune_fetches", f"--keep-last={number}", "--older-than=0").status == 1
     assert Fetch.objects.count() == 2
 
 
-def test_an_invalid_setting_is_refused() -> None:
+def test_an_invalid_keep_fetches_days_setting_is_refused() -> None:
     with override_settings(ILETIMERKEZI_KEEP_FETCHES_DAYS=0):
         outcome = run("prune_fetches", "--skip-checks")
     assert outcome.err == (
@@ -95,7 +95,7 @@ def test_an_invalid_setting_is_refused() -> None:
         (KeyboardInterrupt(), 130, "CommandError: Stopped.\n"),
     ],
 )
-def test_errors_are_reported_in_one_line(
+def test_prune_fetches_reports_errors_in_one_line(
     error: BaseException, status: int, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(**options: Any) -> None:
@@ -106,5 +106,5 @@ def test_errors_are_reported_in_one_line(
     assert (outcome.status, outcome.err) == (status, text)
 
 
-def test_a_quiet_command_prints_nothing() -> None:
+def test_prune_fetches_prints_nothing_at_verbosity_0() -> None:
     assert run("prune_fetches", "-v0").out == ""

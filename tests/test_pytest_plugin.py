@@ -33,7 +33,7 @@ USES_IT_WITH_PYTEST_DJANGO = """
         assert fetch_group(5).group.name == "Test 1"
 
     @pytest.mark.django_db
-    def test_fixtures_in_the_other_order(iletimerkezi_sandbox, settings):
+    def test_the_order_of_the_fixtures_does_not_matter(iletimerkezi_sandbox, settings):
         settings.ILETIMERKEZI_API_HASH = "wrong"
         assert settings.ILETIMERKEZI_BASE_URL == iletimerkezi_sandbox.url
 
@@ -42,13 +42,13 @@ USES_IT_WITH_PYTEST_DJANGO = """
 """
 
 
-def test_the_sandbox_serves_its_samples_to_the_project(iletimerkezi_sandbox: Sandbox) -> None:
+def test_the_sandbox_fixture_serves_the_documented_sample(iletimerkezi_sandbox: Sandbox) -> None:
     with get_client() as client:
         assert client.get_group(5).name == "Test 1"
     assert iletimerkezi_sandbox.asked == [5]
 
 
-def test_the_fixture_works_without_pytest_django(
+def test_the_sandbox_fixture_works_without_pytest_django(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
@@ -58,7 +58,9 @@ def test_the_fixture_works_without_pytest_django(
     assert not hasattr(django_settings, "ILETIMERKEZI_BASE_URL")
 
 
-def test_pytest_finds_the_fixture_of_the_installed_package(pytester: pytest.Pytester) -> None:
+def test_pytest_finds_the_sandbox_fixture_of_the_installed_package(
+    pytester: pytest.Pytester,
+) -> None:
     pytester.makepyfile(USES_IT_WITH_PYTEST_DJANGO)
     options = ("-p", "no:randomly", "-p", "no:cacheprovider", "--ds", "tests.settings")
     process = subprocess.run(

@@ -67,7 +67,7 @@ def test_each_setting_is_documented_with_its_default_and_range(code: str) -> Non
 
 
 @both_languages
-def test_each_code_is_documented_with_its_error(code: str) -> None:
+def test_each_error_code_is_documented_with_its_exception(code: str) -> None:
     documented = {
         int(number): row[1].strip("`")
         for row in rows(f"docs/{code}/reference/exceptions.md")
@@ -80,7 +80,7 @@ def test_each_code_is_documented_with_its_error(code: str) -> None:
 
 
 @both_languages
-def test_each_error_is_documented(code: str) -> None:
+def test_each_exception_is_documented(code: str) -> None:
     page = read(f"docs/{code}/reference/exceptions.md")
     for name, member in vars(exceptions).items():
         if isinstance(member, type) and issubclass(member, exceptions.IletimerkeziError):
@@ -88,7 +88,7 @@ def test_each_error_is_documented(code: str) -> None:
 
 
 @both_languages
-def test_each_check_is_documented(code: str) -> None:
+def test_each_system_check_is_documented(code: str) -> None:
     ids = ["W001", "W002", "W003", "E001", *(number for number, _hint in checks._HINTS.values())]
     documented = [row[0] for row in rows(f"docs/{code}/reference/checks.md")]
     assert documented == [f"`{checks.TAG}.{number}`" for number in ids]
@@ -112,7 +112,7 @@ def test_each_url_name_and_permission_of_the_admin_is_documented(
 
 
 @both_languages
-def test_the_command_in_the_cron_line_is_valid(code: str) -> None:
+def test_the_documented_cron_line_has_a_valid_command(code: str) -> None:
     line = r"^[\d*]+ .* manage\.py (\w+) (.+)$"
     [(name, arguments)] = re.findall(line, read(f"docs/{code}/how-to/schedule.md"), re.MULTILINE)
     parser(name).parse_args(arguments.split())

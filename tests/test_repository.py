@@ -45,7 +45,7 @@ def makefile_targets() -> set[str]:
     return set(re.findall(r"^([a-z-]+):(?!=)", read("Makefile"), re.MULTILINE))
 
 
-def test_ci_and_the_workflow_make_the_same_targets() -> None:
+def test_ci_and_the_github_workflow_run_the_same_make_targets() -> None:
     made = targets(read(".ci/run"), "step ")
     assert made == targets(TESTS.read_text(), "run: ")
     assert targets(read(".pre-commit-config.yaml"), "entry: ") <= made <= makefile_targets()
@@ -57,7 +57,7 @@ def test_read_the_docs_serves_what_make_docs_builds() -> None:
     assert commands[-1] == 'cp -r build/docs "$READTHEDOCS_OUTPUT/html"'
 
 
-def test_the_workflow_uses_the_matrix_of_tox() -> None:
+def test_the_github_workflow_runs_each_tox_environment() -> None:
     lowest = tomllib.loads(read("pyproject.toml"))["project"]["requires-python"].lstrip(">=")
     rows = jobs(TESTS)["matrix"]["strategy"]["matrix"]["include"]
     assert sorted(row["environment"] for row in rows) == sorted(environments())
@@ -66,7 +66,7 @@ def test_the_workflow_uses_the_matrix_of_tox() -> None:
         assert row["python"] == (f"{version[1]}.{version[2]}" if version else lowest)
 
 
-def test_the_workflow_tests_the_databases_and_queues_of_compose() -> None:
+def test_the_github_workflow_uses_the_databases_and_queues_of_compose() -> None:
     composed = load(ROOT / "compose.yaml")["services"]
     served = jobs(TESTS)["engines"]["services"] | jobs(TESTS)["databases"]["services"]
     assert {name: (row["image"], row["ports"]) for name, row in served.items()} == {
@@ -85,7 +85,7 @@ def test_github_actions_are_pinned_to_commits(path: Path) -> None:
 
 
 @each_workflow
-def test_workflows_may_only_read_except_for_publishing(path: Path) -> None:
+def test_workflows_have_read_only_permissions_except_for_publishing(path: Path) -> None:
     assert load(path)["permissions"] == {"contents": "read"}
     granted = {name: job.get("permissions") for name, job in jobs(path).items()}
     assert granted == dict.fromkeys(granted) | (
@@ -115,7 +115,7 @@ def test_issue_forms_have_the_fields_that_github_requires() -> None:
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_documents_name_only_existing_files_tests_and_targets(name: str) -> None:
+def test_documents_name_only_existing_files_tests_and_make_targets(name: str) -> None:
     text = read(name)
     assert targets(text, "`") <= makefile_targets()
     for path in re.findall(r"`([\w./-]+/[\w./-]*|[A-Z_]+\.md)`", text):
@@ -125,7 +125,7 @@ def test_documents_name_only_existing_files_tests_and_targets(name: str) -> None
         assert f"def {test}" in read(path)
 
 
-def test_the_map_lists_exactly_the_existing_modules() -> None:
+def test_the_map_in_contributing_lists_exactly_the_existing_modules() -> None:
     drawing = read("CONTRIBUTING.md").split("```")[1]
     assert "django_iletimerkezi/" in drawing
     package = ROOT / "django_iletimerkezi"
@@ -140,7 +140,7 @@ def test_the_map_lists_exactly_the_existing_modules() -> None:
     assert commands == set(re.findall(r"\w+", drawing.split("commands/")[1].split("\n")[0]))
 
 
-def test_the_layers_of_the_map_are_those_that_lint_checks() -> None:
+def test_the_layers_in_contributing_match_the_layers_that_lint_checks() -> None:
     setup = ConfigParser()
     setup.read(ROOT / "setup.cfg")
     layers = setup["importlinter:contract:layers"]["layers"].strip().replace(" : ", ", ")

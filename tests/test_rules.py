@@ -55,7 +55,7 @@ def test_a_group_with_an_unstorable_new_name_keeps_its_old_name() -> None:
     assert (rows[2].name, rows[2].seen_at, missing(rows)) == ("a", at(2), set())
 
 
-def test_a_requested_group_with_an_unstorable_name_is_left_out() -> None:
+def test_a_requested_group_with_an_unstorable_name_is_skipped_but_its_subgroup_is_stored() -> None:
     rows: Rows = {}
     rules.apply(rows, [answer(1, group(1, 2))], {1})
     assert parents(rows) == {2: None}
@@ -85,12 +85,12 @@ def test_the_first_answer_creates_the_group_and_its_subgroups(rows: Rows) -> Non
     assert (second.fetched_at, second.listed_at) == (None, None)
 
 
-def test_a_repeated_answer_changes_only_times(rows: Rows) -> None:
+def test_a_repeated_answer_changes_only_the_stored_times(rows: Rows) -> None:
     assert apply(rows, answer(1, group(1, 2)), answer(2, group(1, 2))) == []
     assert (rows[1].seen_at, rows[2].seen_at, rows[2].placed_at) == (at(2), at(2), at(2))
 
 
-def test_each_changed_fact_is_a_difference(rows: Rows) -> None:
+def test_each_changed_field_of_a_group_gives_its_own_difference(rows: Rows) -> None:
     apply(rows, answer(1, group(1, group(2, name="eski", count=1))), answer(1, group(3)))
     assert apply(rows, answer(2, group(3, group(2, name="yeni", count=9)))) == [
         (2, "renamed", "eski", "yeni"),
@@ -99,7 +99,7 @@ def test_each_changed_fact_is_a_difference(rows: Rows) -> None:
     ]
 
 
-def test_an_answer_about_a_subgroup_keeps_its_parent(rows: Rows) -> None:
+def test_a_subgroup_keeps_its_parent_when_the_subgroup_itself_is_fetched(rows: Rows) -> None:
     apply(rows, answer(1, group(1, 2)), answer(2, group(2, 3)))
     assert parents(rows) == {1: None, 2: 1, 3: 2}
 
@@ -115,7 +115,7 @@ def test_a_group_no_longer_listed_by_its_parent_is_missing_and_keeps_its_place(
     assert parents(rows) == {1: None, 2: 1, 3: 1}
 
 
-def test_missing_since_is_not_moved_by_later_answers_without_the_group(rows: Rows) -> None:
+def test_later_answers_without_a_missing_group_do_not_change_missing_since(rows: Rows) -> None:
     assert apply(rows, answer(1, group(1, 2)), answer(2, group(1)), answer(3, group(1))) == []
     assert rows[2].missing_since == at(2)
 
@@ -144,7 +144,7 @@ def test_a_group_that_moved_within_one_answer_is_not_missing(rows: Rows) -> None
     assert missing(rows) == set()
 
 
-def test_nested_subgroups_in_an_answer_mark_no_group_missing(rows: Rows) -> None:
+def test_a_subgroup_absent_from_a_nested_list_is_not_marked_missing(rows: Rows) -> None:
     apply(rows, answer(1, group(2, 3, 4)), answer(2, group(1, group(2, 3))), answer(3, group(5, 2)))
     assert parents(rows) == {1: None, 2: 5, 3: 2, 4: 2, 5: None}
     assert missing(rows) == set()
@@ -159,7 +159,7 @@ def test_463_marks_a_known_group_missing_and_keeps_its_place(rows: Rows) -> None
     assert parents(rows) == {1: None, 2: 1, 3: 2}
 
 
-def test_463_for_an_unknown_group_creates_no_row(rows: Rows) -> None:
+def test_463_for_an_unknown_group_does_not_create_a_row(rows: Rows) -> None:
     assert apply(rows, absence(1, 1)) == []
     assert rows == {}
 
@@ -179,12 +179,12 @@ def test_a_newer_463_overrides_an_older_answer(rows: Rows) -> None:
     assert (missing(rows), rows[1].name) == ({1}, "yeni")
 
 
-def test_a_late_463_that_is_older_changes_no_time(rows: Rows) -> None:
+def test_an_older_463_that_arrives_late_does_not_move_times_back(rows: Rows) -> None:
     apply(rows, answer(1, group(1)), absence(5, 1), absence(3, 1))
     assert (rows[1].denied_at, rows[1].fetched_at) == (at(5), at(5))
 
 
-def test_a_late_answer_that_is_older_changes_no_time(rows: Rows) -> None:
+def test_an_older_answer_that_arrives_late_does_not_move_times_back(rows: Rows) -> None:
     apply(rows, answer(5, group(1)), answer(3, group(1)))
     assert (rows[1].seen_at, rows[1].fetched_at, rows[1].listed_at) == (at(5), at(5), at(5))
 
@@ -200,7 +200,7 @@ def test_a_group_that_only_an_older_answer_lists_is_created_as_missing(rows: Row
     assert changes == [(2, "created", None, "iki"), (2, "missing")]
 
 
-def test_a_late_answer_of_another_parent_moves_a_missing_group(rows: Rows) -> None:
+def test_a_late_answer_about_another_parent_moves_and_restores_a_missing_group(rows: Rows) -> None:
     apply(rows, answer(1, group(1, 2)), answer(3, group(1)), answer(2, group(9, 2)))
     assert (parents(rows)[2], missing(rows)) == (9, set())
 
@@ -216,12 +216,12 @@ def test_an_alias_does_not_change_the_requested_group(rows: Rows) -> None:
     assert (rows[97101].fetched_at, rows[97101].listed_at) == (None, None)
 
 
-def test_an_alias_marks_no_subgroup_missing(rows: Rows) -> None:
+def test_an_alias_does_not_mark_subgroups_missing(rows: Rows) -> None:
     apply(rows, answer(1, group(97101, 97489)), answer(2, group(97101), asked_for=5))
     assert missing(rows) == set()
 
 
-def test_the_last_place_of_a_group_in_an_answer_counts(rows: Rows) -> None:
+def test_a_group_that_occurs_twice_in_an_answer_is_stored_at_its_last_place(rows: Rows) -> None:
     early, late = group(4, name="erken", count=1), group(4, name="geç")
     apply(rows, answer(1, group(1, group(2, early), group(3, late))))
     assert (rows[4].parent_id, rows[4].name, rows[4].count) == (3, "geç", 0)
@@ -260,7 +260,9 @@ def test_a_loop_of_equally_old_links_is_cut_at_the_smallest_id(rows: Rows) -> No
     assert parents(rows) == {1: None, 2: 1}
 
 
-def test_a_group_whose_link_is_cut_is_missing_when_its_named_parent_drops_it(rows: Rows) -> None:
+def test_a_group_with_a_cut_link_is_missing_when_its_named_parent_no_longer_lists_the_group(
+    rows: Rows,
+) -> None:
     apply(rows, answer(1, group(1, 2)), answer(2, group(2, 1)), answer(3, group(1)))
     assert (parents(rows), missing(rows)) == ({1: 2, 2: None}, {2})
 
@@ -314,7 +316,7 @@ def test_a_listing_creates_main_groups_and_their_subgroups(rows: Rows) -> None:
     assert (rows[1].fetched_at, rows[1].listed_at) == (None, None)
 
 
-def test_a_main_group_of_a_newer_listing_moves_to_the_top(rows: Rows) -> None:
+def test_a_subgroup_that_a_newer_listing_names_as_main_group_moves_to_the_top(rows: Rows) -> None:
     changes = apply(rows, answer(1, group(1, group(2, 3))), listing(2, 1, group(2)))
     assert changes == [(2, "moved", 1, None)]
     assert parents(rows) == {1: None, 2: None, 3: 2}
@@ -326,7 +328,7 @@ def test_an_older_listing_does_not_move_a_group(rows: Rows) -> None:
     assert parents(rows) == {1: None, 2: 1}
 
 
-def test_a_main_group_moves_below_a_group_that_lists_the_group_later(rows: Rows) -> None:
+def test_a_main_group_moves_below_the_parent_that_a_later_answer_names(rows: Rows) -> None:
     changes = apply(rows, listing(1, 1, 2), answer(2, group(1, 2)))
     assert changes == [(2, "moved", None, 1)]
 
@@ -338,7 +340,7 @@ def test_a_listed_main_group_leaves_a_parent_that_was_set_by_hand(rows: Rows) ->
     assert parents(rows) == {1: None, 2: None}
 
 
-def test_groups_absent_from_a_listing_are_not_missing(rows: Rows) -> None:
+def test_groups_absent_from_a_listing_are_not_marked_missing(rows: Rows) -> None:
     assert apply(rows, listing(1, group(1, 2, 3), 4), listing(2, group(1, 2))) == []
     assert missing(rows) == set()
 
@@ -349,7 +351,7 @@ def test_a_missing_group_returns_when_a_listing_contains_it(rows: Rows) -> None:
 
 
 @pytest.mark.parametrize("groups", [[group(1, 2), 2], [2, group(1, 2)]])
-def test_a_group_listed_as_main_group_and_as_subgroup_is_a_subgroup(
+def test_a_group_listed_as_main_group_and_as_subgroup_is_stored_as_a_subgroup(
     rows: Rows, groups: Any
 ) -> None:
     apply(rows, listing(1, *groups))
@@ -376,7 +378,7 @@ def sums(rows: Rows) -> dict[int, rules.Sums]:
     return {pk: (row.total, row.unexplored) for pk, row in rows.items()}
 
 
-def test_sums_cover_everything_below_and_count_unexplored_groups(rows: Rows) -> None:
+def test_sums_include_all_descendants_and_count_unexplored_groups(rows: Rows) -> None:
     apply(rows, answer(1, group(1, group(2, group(3, count=4), count=2), count=1)))
     assert sums(rows) == {1: (7, 2), 2: (6, 2), 3: (4, 1)}
     apply(rows, answer(2, group(2, group(3, count=5), count=2)))
@@ -421,7 +423,7 @@ def test_sums_that_are_too_small_never_become_negative(rows: Rows) -> None:
 @pytest.mark.parametrize(
     ("removed", "expected"), [([2], {1: (1, 0), 3: (4, 1)}), ([1], {2: (6, 2), 3: (4, 1)})]
 )
-def test_removed_groups_are_subtracted_from_the_sums_above(
+def test_removed_groups_are_subtracted_from_the_sums_of_their_ancestors(
     rows: Rows, removed: list[int], expected: dict[int, rules.Sums]
 ) -> None:
     apply(rows, answer(1, group(1, group(2, group(3, count=4), count=2), count=1)))
@@ -517,7 +519,7 @@ def replayed(
     return {pk: tuple(values) for pk, values in after.items()}
 
 
-def test_groups_in_a_loop_are_returned_because_they_have_no_sums() -> None:
+def test_add_up_returns_the_groups_that_form_a_loop() -> None:
     totals, unexplored = [1, 2, 3, 4], [0, 0, 0, 1]
     assert rules.add_up([1, 0, -1, 2], totals, unexplored) == {0, 1}
     assert (totals[2:], unexplored[2:]) == ([7, 4], [1, 1])

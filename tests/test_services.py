@@ -42,7 +42,7 @@ def test_fetch_group_mirrors_the_answer(sandbox: Sandbox) -> None:
     assert Group.objects.get(pk=97489).parent == result.group
 
 
-def test_stored_times_are_when_the_request_was_sent(sandbox: Sandbox) -> None:
+def test_the_stored_times_are_the_time_at_which_the_request_was_sent(sandbox: Sandbox) -> None:
     before = datetime.now(UTC)
     group = fetch_group(97101).group
     assert group.fetched_at == group.seen_at == Group.objects.get(pk=97489).seen_at
@@ -63,7 +63,7 @@ def test_no_transaction_is_open_during_a_request() -> None:
     assert open_blocks == [outside]
 
 
-def test_a_mirrored_group_is_missing_from_463_until_the_next_answer(sandbox: Sandbox) -> None:
+def test_a_group_is_missing_after_a_463_and_returns_with_the_next_answer(sandbox: Sandbox) -> None:
     fetch_group(97101)
     sandbox.serve([])
     with pytest.raises(GroupNotFound):
@@ -109,14 +109,14 @@ def test_warnings_are_recorded_with_the_fetch(sandbox: Sandbox) -> None:
     assert not fetch.maybe_other_account
 
 
-def test_a_client_that_is_passed_in_stays_open(sandbox: Sandbox) -> None:
+def test_a_client_passed_to_fetch_group_stays_open(sandbox: Sandbox) -> None:
     with get_client() as client:
         fetch_group(5, client=client)
         fetch_group(97489, client=client)
     assert sandbox.asked == [5, 97489]
 
 
-def test_a_fetch_sends_one_request_and_few_statements(sandbox: Sandbox) -> None:
+def test_fetch_group_sends_one_request_and_at_most_15_sql_statements(sandbox: Sandbox) -> None:
     with CaptureQueriesContext(connection) as queries:
         fetch_group(1000)
     assert len(queries) <= 15
@@ -189,7 +189,7 @@ def test_fetch_each_refuses_a_negative_depth_before_any_request(sandbox: Sandbox
     assert sandbox.asked == []
 
 
-def test_fetch_each_raises_without_credentials() -> None:
+def test_fetch_each_without_credentials_raises_improperly_configured() -> None:
     with pytest.raises(ImproperlyConfigured):
         list(fetch_each([97101]))
 
@@ -213,14 +213,14 @@ def test_missing_credentials_raise_improperly_configured() -> None:
         {"ILETIMERKEZI_MAX_CONNECTIONS": 0},
     ],
 )
-def test_a_wrong_setting_raises_improperly_configured(
+def test_an_invalid_setting_raises_improperly_configured(
     sandbox: Sandbox, wrong: dict[str, object]
 ) -> None:
     with override_settings(**wrong), pytest.raises(ImproperlyConfigured):
         get_client()
 
 
-def test_the_current_key_and_hash_are_sent() -> None:
+def test_a_changed_key_and_hash_are_sent_with_the_next_fetch() -> None:
     with Vendor(well()) as server, override_settings(**server.settings):
         with override_settings(ILETIMERKEZI_API_KEY="other-key", ILETIMERKEZI_API_HASH="other"):
             fetch_group(5)
@@ -239,13 +239,13 @@ def test_a_secret_is_sent_as_its_derived_hash() -> None:
     assert derived in server.received[0]
 
 
-def test_the_current_base_url_is_used(sandbox: Sandbox) -> None:
+def test_a_changed_base_url_takes_effect_at_the_next_fetch(sandbox: Sandbox) -> None:
     with Vendor(well()) as server, override_settings(ILETIMERKEZI_BASE_URL=server.url):
         fetch_group(5)
     assert (len(server.received), sandbox.asked) == (1, [])
 
 
-def test_the_current_timeout_is_used() -> None:
+def test_a_changed_timeout_takes_effect_at_the_next_fetch() -> None:
     with Vendor(vendor.hang) as server, override_settings(**server.settings):
         with override_settings(ILETIMERKEZI_TIMEOUT=0.2, ILETIMERKEZI_RETRIES=0):
             with pytest.raises(ServiceUnavailable, match=r"within 0\.2 seconds"):
@@ -253,7 +253,7 @@ def test_the_current_timeout_is_used() -> None:
 
 
 @pytest.mark.parametrize("retries", [0, 1])
-def test_the_current_number_of_retries_is_used(retries: int) -> None:
+def test_a_changed_number_of_retries_takes_effect_at_the_next_fetch(retries: int) -> None:
     with Vendor(reply(503)) as server, override_settings(**server.settings):
         with override_settings(ILETIMERKEZI_RETRIES=retries), pytest.raises(ServiceUnavailable):
             fetch_group(5)
@@ -261,7 +261,7 @@ def test_the_current_number_of_retries_is_used(retries: int) -> None:
 
 
 @pytest.mark.parametrize("most", [1, 3])
-def test_the_current_number_of_connections_is_used(most: int) -> None:
+def test_a_changed_number_of_connections_takes_effect_with_the_next_client(most: int) -> None:
     busy = vendor.Busy()
     with Vendor(busy) as server, override_settings(**server.settings):
         with override_settings(ILETIMERKEZI_MAX_CONNECTIONS=most), get_client() as client:

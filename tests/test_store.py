@@ -58,7 +58,7 @@ def test_every_column_of_a_first_answer_is_stored() -> None:
     ]
 
 
-def test_parents_are_written_first_where_the_database_checks_each_row(
+def test_parents_are_written_first_if_the_database_checks_foreign_keys_row_by_row(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """MariaDB checks foreign keys row by row, even within one statement."""
@@ -170,7 +170,7 @@ def test_subgroups_of_removed_groups_move_to_the_top() -> None:
     assert sums() == {1: (1, 0), 3: (3, 1)}
 
 
-def test_removing_a_deep_group_updates_the_sums_of_all_groups_above() -> None:
+def test_removing_a_deep_group_updates_the_sums_of_all_its_ancestors() -> None:
     chain = group(1500, count=1)
     for pk in range(1499, 0, -1):
         chain = group(pk, chain)
@@ -185,14 +185,14 @@ def test_a_group_that_occurs_twice_in_a_queryset_is_removed_once() -> None:
     assert parents() == {2: None, 3: None}
 
 
-def test_removed_groups_are_subtracted_from_all_sums_above() -> None:
+def test_removed_groups_are_subtracted_from_the_sums_of_all_their_ancestors() -> None:
     chain = group(1, group(2, group(3, group(4, group(5, count=5), count=4), count=3), count=2))
     store([answer(1, chain)])
     remove(Group.objects.filter(pk__in=[3, 5]))
     assert sums() == {1: (2, 1), 2: (2, 1), 4: (4, 1)}
 
 
-def test_a_group_listed_below_a_removed_group_is_placed_again() -> None:
+def test_a_subgroup_of_a_removed_group_is_placed_again_when_the_group_is_listed_again() -> None:
     store([answer(1, group(1, group(2, 3)))])
     remove(Group.objects.filter(pk=2))
     store([answer(2, group(3))])
@@ -259,7 +259,7 @@ def test_the_largest_values_and_any_text_are_stored_unchanged() -> None:
     assert (stored.pk, stored.name, stored.count) == (2**63 - 1, name, 2**31 - 1)
 
 
-def test_names_of_many_megabytes_are_stored() -> None:
+def test_names_of_many_megabytes_in_total_are_stored() -> None:
     children = [group(number, name="ş" * 100_000) for number in range(2, 152)]
     store([answer(1, group(1, *children))])
     names = Group.objects.exclude(pk=1).values_list("name", flat=True)
@@ -328,7 +328,7 @@ def test_the_repeated_hour_changes_stored_times_by_at_most_a_microsecond() -> No
 
 
 @pytest.mark.parametrize("size", [3, 1900])
-def test_the_number_of_statements_does_not_grow_with_the_subgroups(size: int) -> None:
+def test_the_number_of_statements_does_not_grow_with_the_number_of_subgroups(size: int) -> None:
     children = [group(2 + number) for number in range(size)]
     counts = []
     for minute, parent in enumerate([1, 1, 10**9]):
@@ -339,7 +339,7 @@ def test_the_number_of_statements_does_not_grow_with_the_subgroups(size: int) ->
     assert counts == [5, 5, 5]
 
 
-def test_an_answer_that_is_already_stored_writes_nothing() -> None:
+def test_an_answer_that_is_already_stored_is_not_written_again() -> None:
     store([answer(1, group(1, 2))])
     with CaptureQueriesContext(connection) as queries:
         store([answer(1, group(1, 2))])
@@ -386,7 +386,7 @@ def close_our_connection() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_batch_is_stored_if_the_server_closes_the_connection_meanwhile(
+def test_a_batch_is_stored_even_if_the_server_closes_the_connection_during_the_write(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     upsert, attempts = bulk.upsert, []
@@ -446,7 +446,9 @@ def test_a_batch_with_too_many_conflicts_raises_the_error(monkeypatch: pytest.Mo
     assert not Group.objects.exists()
 
 
-def test_a_conflict_within_a_larger_transaction_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_conflict_within_a_larger_transaction_is_raised_without_a_retry(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     errors = [conflict(), conflict()]
     fail(monkeypatch, errors)
     with pytest.raises(OperationalError):

@@ -36,14 +36,14 @@ def test_only_unencodable_characters_are_replaced(encoding: str, written: str) -
 
 @pytest.mark.usefixtures("sandbox")
 @pytest.mark.django_db
-def test_a_full_disk_is_reported_at_the_end() -> None:
+def test_a_full_disk_is_reported_after_all_groups_are_fetched() -> None:
     with Path("/dev/full").open("w", encoding="utf-8") as stdout:
         with pytest.raises(CommandError, match="could not be written: No space left on device"):
             call_command("fetch_group", "1110", "1120", stdout=stdout)
     assert Group.objects.exclude(fetched_at=None).count() == 2
 
 
-def test_nothing_is_written_to_a_closed_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_does_not_raise_if_stdout_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stdout", None)
     TerminalCommand().write("nothing")
 

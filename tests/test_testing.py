@@ -87,12 +87,12 @@ def test_a_sandbox_answer_lists_only_direct_subgroups(sandbox: Sandbox) -> None:
     assert all(child.keys() == {"id", "name", "count"} for child in children)
 
 
-def test_a_group_without_subgroups_has_no_children_key(sandbox: Sandbox) -> None:
+def test_a_sandbox_answer_omits_children_for_a_group_without_subgroups(sandbox: Sandbox) -> None:
     expected = {"id": 1140, "name": "Iğdır", "count": 9}
     assert ask(sandbox, envelope(1140))[1]["group"] == expected
 
 
-def test_turkish_names_are_sent_as_utf_8(sandbox: Sandbox) -> None:
+def test_the_sandbox_sends_turkish_names_as_utf_8(sandbox: Sandbox) -> None:
     with closing(connect(sandbox)) as connection:
         connection.request("POST", PATH, json.dumps(envelope(1140)))
         answer = connection.getresponse()
@@ -119,13 +119,13 @@ def test_turkish_names_are_sent_as_utf_8(sandbox: Sandbox) -> None:
         envelope(True),
     ],
 )
-def test_a_malformed_request_is_answered_with_400(sandbox: Sandbox, body: Any) -> None:
+def test_the_sandbox_answers_a_malformed_request_with_400(sandbox: Sandbox, body: Any) -> None:
     assert ask(sandbox, body) == UNREADABLE
     assert sandbox.asked == []
 
 
 @pytest.mark.parametrize("body", [b"", b"<xml>", b"{", b"\xff"])
-def test_an_invalid_json_request_is_answered_with_400(sandbox: Sandbox, body: bytes) -> None:
+def test_the_sandbox_answers_invalid_json_with_400(sandbox: Sandbox, body: bytes) -> None:
     with closing(connect(sandbox)) as connection:
         assert send(connection, body) == UNREADABLE
 
@@ -133,26 +133,30 @@ def test_an_invalid_json_request_is_answered_with_400(sandbox: Sandbox, body: by
 @pytest.mark.parametrize(
     "wrong", [{"key": "x"}, {"hash": "x"}, {"key": "", "hash": ""}, {"key": None}, {"hash": []}]
 )
-def test_wrong_credentials_are_answered_with_401(sandbox: Sandbox, wrong: dict[str, Any]) -> None:
+def test_the_sandbox_answers_wrong_credentials_with_401(
+    sandbox: Sandbox, wrong: dict[str, Any]
+) -> None:
     assert ask(sandbox, envelope(5, **wrong)) == UNAUTHORIZED
     assert sandbox.asked == []
 
 
 @pytest.mark.parametrize("path", ["/", "/v1/", "/v2/get-group/json", "/v1/get-balance/json"])
-def test_an_unknown_path_is_answered_with_404(sandbox: Sandbox, path: str) -> None:
+def test_the_sandbox_answers_an_unknown_path_with_404(sandbox: Sandbox, path: str) -> None:
     assert ask(sandbox, envelope(5), path=path) == NO_METHOD
 
 
 @pytest.mark.parametrize("path", [f"{PATH}/", f"{PATH}?a=b"])
-def test_a_trailing_slash_and_a_query_string_are_accepted(sandbox: Sandbox, path: str) -> None:
+def test_the_sandbox_accepts_a_trailing_slash_and_a_query_string(
+    sandbox: Sandbox, path: str
+) -> None:
     assert ask(sandbox, envelope(97489), path=path)[1]["group"] == CHILD
 
 
-def test_an_id_may_be_a_string_of_digits(sandbox: Sandbox) -> None:
+def test_the_sandbox_accepts_an_id_as_a_string_of_digits(sandbox: Sandbox) -> None:
     assert ask(sandbox, envelope("97489"))[1]["group"] == CHILD
 
 
-def test_wrong_credentials_are_refused_before_the_rest_of_the_body_is_read(
+def test_the_sandbox_checks_the_credentials_before_the_rest_of_the_request(
     sandbox: Sandbox,
 ) -> None:
     body = envelope(5, key="x")
@@ -160,7 +164,7 @@ def test_wrong_credentials_are_refused_before_the_rest_of_the_body_is_read(
     assert ask(sandbox, body) == UNAUTHORIZED
 
 
-def test_a_chunked_body_is_refused_and_closes_the_connection(sandbox: Sandbox) -> None:
+def test_the_sandbox_refuses_a_chunked_body_and_closes_the_connection(sandbox: Sandbox) -> None:
     with closing(connect(sandbox)) as connection:
         connection.putrequest("POST", PATH)
         connection.putheader("Transfer-Encoding", "chunked")
@@ -169,16 +173,18 @@ def test_a_chunked_body_is_refused_and_closes_the_connection(sandbox: Sandbox) -
         assert (answer.status, answer.headers["Connection"]) == (400, "close")
 
 
-def test_a_get_request_is_answered_with_404(sandbox: Sandbox) -> None:
+def test_the_sandbox_answers_a_get_request_with_404(sandbox: Sandbox) -> None:
     assert ask(sandbox, None, method="GET") == NO_METHOD
 
 
 @pytest.mark.parametrize("group_id", [6, 0, -5, 10**30])
-def test_an_unknown_group_is_answered_with_463(sandbox: Sandbox, group_id: int) -> None:
+def test_the_sandbox_answers_a_request_for_an_unknown_group_with_463(
+    sandbox: Sandbox, group_id: int
+) -> None:
     assert ask(sandbox, envelope(group_id)) == NO_GROUP
 
 
-def test_a_connection_stays_open_after_success_and_errors(sandbox: Sandbox) -> None:
+def test_the_sandbox_keeps_the_connection_open_after_success_and_errors(sandbox: Sandbox) -> None:
     with closing(connect(sandbox)) as connection:
         connection.connect()
         first = connection.sock
@@ -218,7 +224,7 @@ def test_the_tree_can_be_replaced_while_the_sandbox_runs(sandbox: Sandbox) -> No
     assert ask(sandbox, envelope(97101)) == NO_GROUP
 
 
-def test_an_alias_returns_another_group() -> None:
+def test_a_sandbox_alias_returns_another_group() -> None:
     with Sandbox([CHILD], aliases={8: 97489}) as sandbox:
         assert ask(sandbox, envelope(8))[1]["group"] == CHILD
         assert ask(sandbox, envelope(5)) == NO_GROUP
@@ -230,7 +236,9 @@ def test_a_sandbox_accepts_only_its_custom_credentials() -> None:
         assert ask(sandbox, envelope(5)) == UNAUTHORIZED
 
 
-def test_custom_headers_are_sent_with_each_answer_and_replace_others(sandbox: Sandbox) -> None:
+def test_custom_headers_are_sent_with_each_answer_and_replace_default_headers(
+    sandbox: Sandbox,
+) -> None:
     sandbox.headers = {"Retry-After": "7", "date": "Thu, 01 Jan 2026 00:00:00 GMT"}
     with closing(connect(sandbox)) as connection:
         for group_id in (5, 6):
@@ -268,7 +276,7 @@ def test_a_sandbox_writes_nothing_to_the_terminal(
 
 
 @pytest.mark.django_db
-def test_a_project_fetches_from_a_sandbox_with_its_settings() -> None:
+def test_a_project_with_the_settings_of_a_sandbox_fetches_from_the_sandbox() -> None:
     with Sandbox([{"id": 7, "name": "Müşteriler", "count": 3}]) as sandbox:
         with override_settings(**sandbox.settings):
             assert fetch_group(7).group.name == "Müşteriler"
@@ -295,7 +303,7 @@ def test_fetching_with_a_wrong_hash_raises_authentication_failed(sandbox: Sandbo
     assert sandbox.asked == []
 
 
-def test_a_body_of_unknown_length_is_answered_with_400(sandbox: Sandbox) -> None:
+def test_the_sandbox_answers_an_invalid_content_length_with_400(sandbox: Sandbox) -> None:
     with closing(connect(sandbox)) as connection:
         for method in ("POST", "GET"):
             connection.request(method, PATH, headers={"Content-Length": "-1"})
@@ -303,7 +311,9 @@ def test_a_body_of_unknown_length_is_answered_with_400(sandbox: Sandbox) -> None
             assert (answer.status, json.loads(answer.read())["response"]) == UNREADABLE
 
 
-def test_a_connection_stays_usable_after_a_get_request_with_a_body(sandbox: Sandbox) -> None:
+def test_a_sandbox_connection_stays_usable_after_a_get_request_with_a_body(
+    sandbox: Sandbox,
+) -> None:
     with closing(connect(sandbox)) as connection:
         assert send(connection, b"{}", "GET") == NO_METHOD
         assert send(connection, b"{}") == UNREADABLE
@@ -318,7 +328,7 @@ def test_stopping_a_sandbox_closes_open_connections() -> None:
             send(connection, b"{}")
 
 
-def test_a_sandbox_can_be_stopped_twice_and_without_a_start() -> None:
+def test_stopping_a_sandbox_twice_without_starting_the_sandbox_does_not_raise() -> None:
     sandbox = Sandbox()
     sandbox.stop()
     sandbox.stop()

@@ -67,7 +67,7 @@ def _forms(text: str | list[str] | tuple[str, ...] | None) -> tuple[str, ...]:
     return tuple(text) if isinstance(text, list | tuple) else (text or "",)
 
 
-def test_the_catalogue_has_exactly_the_marked_texts() -> None:
+def test_the_catalogue_contains_exactly_the_texts_marked_for_translation() -> None:
     marked = in_source()
     assert (None, ("contact group",)) in marked
     catalogue = translated()
@@ -120,7 +120,7 @@ def test_an_error_is_translated_when_shown() -> None:
         assert str(error).startswith(turkish(text) % values)
 
 
-def test_the_names_of_the_model_are_translated() -> None:
+def test_the_verbose_names_of_the_group_model_are_translated() -> None:
     with override("tr"):
         assert str(Group._meta.verbose_name) == turkish("contact group")
         assert str(Group._meta.verbose_name_plural) == turkish("contact groups")
@@ -137,7 +137,7 @@ def test_counts_in_messages_are_translated(number: int) -> None:
 
 
 @pytest.mark.parametrize("app", ["", "contrib/admin", "contrib/auth", "contrib/contenttypes"])
-def test_texts_that_django_has_too_are_translated_as_in_django(app: str) -> None:
+def test_texts_shared_with_django_are_translated_as_in_django(app: str) -> None:
     """Otherwise the order of INSTALLED_APPS would decide which translation users see."""
     folder = Path(django.__path__[0], app or "conf", "locale", "tr", "LC_MESSAGES")
     theirs = content((folder / "django.mo").read_bytes())

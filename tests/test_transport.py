@@ -70,14 +70,14 @@ def test_a_kept_connection_that_breaks_before_the_answer_is_replaced_at_once() -
     assert server.accepted == 4
 
 
-def test_a_new_connection_that_breaks_before_the_answer_is_an_error() -> None:
+def test_a_new_connection_that_breaks_before_the_answer_raises_an_error() -> None:
     with Vendor(vendor.close, well()) as server, make_client(server.url, retries=0) as client:
         with pytest.raises(ServiceUnavailable, match="broke"):
             client.get_group(5)
     assert server.accepted == 1
 
 
-def test_a_kept_connection_that_breaks_within_the_answer_is_an_error() -> None:
+def test_a_kept_connection_that_breaks_within_the_answer_raises_an_error() -> None:
     def answer_and_break(connection: vendor.Connection) -> None:
         reply(200, envelope(group=vendor.GROUP), Connection="keep-alive")(connection)
         vendor.read_request(connection.sock)
@@ -167,7 +167,7 @@ def test_close_ends_idle_connections(
 
 
 @pytest.mark.parametrize("answer", [vendor.hang, well()], ids=["timeout", "Connection: close"])
-def test_connections_that_are_not_kept_are_closed(
+def test_connections_are_closed_after_a_timeout_or_a_connection_close_header(
     answer: vendor.Script, is_closed: threading.Event
 ) -> None:
     def answer_and_wait(connection: vendor.Connection) -> None:
@@ -289,7 +289,7 @@ def resolve_to(monkeypatch: pytest.MonkeyPatch, *addresses: tuple[str, int]) -> 
     monkeypatch.setattr(socket, "getaddrinfo", lambda *args, **kwargs: found)
 
 
-def test_the_next_address_is_tried_if_an_address_hangs(
+def test_the_next_ip_address_is_tried_if_connecting_hangs(
     full_listener: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Vendor(well()) as server:
@@ -298,7 +298,7 @@ def test_the_next_address_is_tried_if_an_address_hangs(
             assert client.get_group(5).id == 5
 
 
-def test_addresses_that_hang_use_up_the_timeout(
+def test_the_timeout_covers_connecting_to_ip_addresses_that_hang(
     full_listener: tuple[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     resolve_to(monkeypatch, full_listener, full_listener)
@@ -326,7 +326,7 @@ def test_badly_compressed_answers_are_refused() -> None:
                 client.get_group(5)
 
 
-def test_badly_compressed_errors_are_reported_by_their_http_status() -> None:
+def test_badly_compressed_error_answers_are_reported_by_their_http_status() -> None:
     with Vendor(reply(503, b"no gzip", Content_Encoding="gzip")) as server:
         with make_client(server.url) as client:
             with pytest.raises(ServiceUnavailable, match="answered 503"):
@@ -342,7 +342,7 @@ def test_endless_answers_are_not_read_to_their_end(flood: vendor.Script) -> None
         assert client.get_group(5).id == 5
 
 
-def test_small_answers_that_unpack_to_large_answers_are_refused() -> None:
+def test_small_answers_that_decompress_to_large_answers_are_refused() -> None:
     bomb = gzip.compress(b" " * (17 * 2**20))
     with Vendor(reply(200, bomb, Content_Encoding="gzip")) as server:
         with make_client(server.url) as client:
@@ -373,7 +373,7 @@ def trust(authority: trustme.CA, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "ca.pem"))
 
 
-def test_unknown_certificates_are_refused_without_a_retry(tls: ssl.SSLContext) -> None:
+def test_untrusted_certificates_are_refused_without_a_retry(tls: ssl.SSLContext) -> None:
     with Vendor(well(), tls=tls) as server:
         with make_client(f"https://{server.host}/v1/", retries=2) as client:
             with pytest.raises(ServiceUnavailable, match=r"^No secure connection to 127\.0\.0\.1"):
@@ -426,7 +426,7 @@ def test_proxies_from_the_environment_are_used(
         (vendor.speak_nonsense, r"The connection to api\.example\.test broke"),
     ],
 )
-def test_proxies_that_refuse_are_reported_without_their_password(
+def test_failing_proxies_are_reported_without_their_password(
     script: vendor.Script, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with Vendor(script) as proxy:
@@ -438,7 +438,7 @@ def test_proxies_that_refuse_are_reported_without_their_password(
     assert "pa55word" not in str(caught.value)
 
 
-def test_connections_that_break_behind_a_proxy_are_reported_for_the_tls_step(
+def test_connections_that_break_behind_a_proxy_are_reported_as_a_failed_tls_step(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with Vendor(reply(200)) as proxy:
@@ -525,7 +525,7 @@ def test_netrc_files_are_ignored(
     ("name", "value"),
     [("REQUESTS_CA_BUNDLE", "/does/not/exist.pem"), ("HTTPS_PROXY", "http://:bad:proxy:")],
 )
-def test_an_environment_that_prevents_requests_is_reported(
+def test_an_environment_variable_that_prevents_requests_is_reported(
     name: str, value: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(name, value)
@@ -547,7 +547,7 @@ def test_an_environment_that_prevents_requests_is_reported(
         ("django_iletimerkezi.api.client.read_answer", "answer"),
     ],
 )
-def test_a_bug_is_reported_without_a_retry_or_a_credential(
+def test_a_bug_during_a_request_is_reported_without_a_retry_and_without_credentials(
     place: str, step: str, error: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*args: object, **kwargs: object) -> None:
@@ -581,7 +581,7 @@ def test_vcrpy_records_and_replays_answers(tmp_path: Path) -> None:
             assert client.get_group(5) == recorded
 
 
-def test_no_request_goes_out_over_an_open_connection_while_vcrpy_replays(tmp_path: Path) -> None:
+def test_an_open_connection_does_not_bypass_vcrpy(tmp_path: Path) -> None:
     with Sandbox(key=KEY, hash=HASH) as sandbox, make_client(sandbox.url) as client:
         client.get_group(5)
         with vcr.use_cassette(str(tmp_path / "empty.yaml"), record_mode="none"):
@@ -628,7 +628,7 @@ def test_pyopenssl_encrypts_requests(tls: ssl.SSLContext, monkeypatch: pytest.Mo
 
 
 @pytest.mark.usefixtures("pyopenssl_in_urllib3")
-def test_pyopenssl_rejects_unknown_certificates(tls: ssl.SSLContext) -> None:
+def test_pyopenssl_rejects_untrusted_certificates(tls: ssl.SSLContext) -> None:
     with Vendor(well(), tls=tls) as server:
         with make_client(f"https://{server.host}/v1/", retries=2) as client:
             with pytest.raises(ServiceUnavailable, match=r"^No secure connection to 127\.0\.0\.1"):

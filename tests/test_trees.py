@@ -91,7 +91,7 @@ def test_groups_outside_the_tree_are_not_printed() -> None:
     assert shape(load(rows, 1)) == {1: []}
 
 
-def test_a_tree_with_an_unknown_root_is_printed_empty() -> None:
+def test_a_tree_with_an_unknown_root_is_printed_as_an_empty_tree() -> None:
     assert list(json_lines(arranged(TREE, [5]))) == ["[", "]"]
     assert text(TREE, 5) == []
 

@@ -117,7 +117,7 @@ def test_depth_is_the_number_of_levels_fetched_below_the_first_group(
     assert Group.objects.count() == stored
 
 
-def test_a_depth_implies_recursive() -> None:
+def test_a_depth_implies_a_recursive_fetch() -> None:
     with Forest(tree_of(7, 2)) as server, override_settings(**server.settings):
         fetch_group(1, depth=1)
     assert sorted(server.asked) == [1, 2, 3]
@@ -136,7 +136,7 @@ def test_a_negative_depth_is_refused_before_any_request() -> None:
     assert server.asked == []
 
 
-def test_an_unknown_first_group_raises_and_is_marked_missing() -> None:
+def test_a_denied_first_group_raises_group_not_found_and_is_marked_missing() -> None:
     with Forest({1: []}) as server:
         fetch(server)
         server.failing = {1: 463}
@@ -168,7 +168,7 @@ def test_groups_below_a_failed_group_do_not_change() -> None:
     assert list(Group.objects.filter(parent=3).order_by("pk").values()) == before
 
 
-def test_loops_in_answers_leave_no_loop_in_the_table() -> None:
+def test_loops_in_answers_are_cut_before_being_stored() -> None:
     with Forest({1: [2], 2: [3], 3: [1, 4], 4: [2]}) as server:
         fetch(server)
     assert all(Group.objects.path(pk)[0].parent_id is None for pk in links())
@@ -291,7 +291,7 @@ def test_a_group_created_and_denied_within_a_batch_counts_as_missing() -> None:
         assert counts(fetch(server)) == (2, 0, 0, 1)
 
 
-def test_a_batch_is_stored_a_few_seconds_after_the_previous_one(
+def test_a_batch_is_stored_a_few_seconds_after_the_previous_batch(
     in_order: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The clock is read once per batch and once per answer below the first.
@@ -394,7 +394,7 @@ def test_the_full_option_prints_every_group_of_a_large_tree() -> None:
     assert len(lines) == 301
 
 
-def test_a_first_level_that_does_not_fit_is_printed_as_a_number() -> None:
+def test_a_first_level_that_exceeds_the_limit_is_counted_but_not_printed() -> None:
     with Forest(tree_of(300, 299)) as server:
         lines = fetch_by_command(server).out.splitlines()
     assert (
@@ -555,7 +555,7 @@ def test_an_aborted_fetch_reports_failures_of_single_groups(
         assert set(caught.value.failures) == {3}
 
 
-def test_the_command_names_failures_before_a_fatal_error(in_order: None) -> None:
+def test_the_command_prints_failed_groups_before_a_fatal_error(in_order: None) -> None:
     with Forest(tree_of(30, 29)) as server:
         server.failing = {3: 500}
         change_key(server, at=20)
@@ -564,7 +564,7 @@ def test_the_command_names_failures_before_a_fatal_error(in_order: None) -> None
     assert failed_ids(outcome) == ["3", "1"]
 
 
-def test_the_command_names_failures_and_lost_answers_before_a_database_error(
+def test_the_command_prints_failed_groups_and_lost_answers_before_a_database_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(recorder, "store", refuse)
@@ -580,7 +580,7 @@ def test_the_command_names_failures_and_lost_answers_before_a_database_error(
     assert failed_ids(outcome) == ["3", "1"]
 
 
-def test_ctrl_c_exits_with_130_and_stores_all_answers(
+def test_ctrl_c_ends_the_command_with_status_130_after_storing_all_answers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(run_module, "Crawl", InterruptedCrawl)
@@ -610,7 +610,7 @@ def test_answers_received_before_ctrl_c_are_stored() -> None:
     assert fetched() >= 26
 
 
-def test_the_command_names_failures_before_ctrl_c(
+def test_the_command_prints_failed_groups_when_ctrl_c_ends_the_fetch(
     in_order: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run_module, "Crawl", InterruptedCrawl)
@@ -638,7 +638,9 @@ def test_answers_that_cannot_be_stored_after_ctrl_c_are_counted(
     assert outcome.err == ("CommandError: 30 answers could not be stored: fetch again.\nStopped.\n")
 
 
-def test_ctrl_c_during_the_last_batch_loses_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_during_the_last_batch_does_not_lose_answers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     usual = store
 
     def interrupted(*args: object) -> None:

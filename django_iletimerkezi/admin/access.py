@@ -1,4 +1,4 @@
-"""Decides which groups, fetches and changes a user may see on an admin site."""
+"""Decides which groups and changes a user may see, from ``get_queryset`` of the admins."""
 
 from __future__ import annotations
 

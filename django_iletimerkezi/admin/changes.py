@@ -28,7 +28,7 @@ from .chart import Point, draw
 from .html import exact, format_number
 from .tree import PAGE
 
-NEWEST = 50
+NEWEST = PAGE // 2
 """Changes of a group shown at a time, in the list and in the chart. More dots would touch."""
 
 
@@ -57,16 +57,12 @@ class Link(NamedTuple):
 Url = Callable[[int], str]
 
 
-def _no_url(pk: int) -> str:
-    return ""
-
-
 def rows(
     changes: Collection[Change],
     groups: GroupQuerySet,
     *,
-    group_url: Url = _no_url,
-    record_url: Url = _no_url,
+    group_url: Url = lambda pk: "",
+    record_url: Url = lambda pk: "",
 ) -> list[Row]:
     """Return a row for each change. ``groups`` are the groups that the user may see."""
     named = mentioned_groups(changes, groups)
@@ -234,11 +230,10 @@ def chart(points: Collection[Point]) -> dict[str, Any]:
         "svg": draw(list(points), timezone.now(), text % names),
         "start": exact(starts[0]),
         "points": [
-            (_since(point, _("unknown") if number else _("earlier")), format_number(point.contacts))
+            (
+                exact(point.since) if point.since else _("unknown") if number else _("earlier"),
+                format_number(point.contacts),
+            )
             for number, point in enumerate(points)
         ],
     }
-
-
-def _since(point: Point, unknown: str) -> str:
-    return exact(point.since) if point.since else unknown

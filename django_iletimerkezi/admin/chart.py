@@ -10,14 +10,9 @@ from typing import NamedTuple
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-WIDTH, HEIGHT = 600, 100
-"""The coordinates stretch to the size of the page. Lines and dots keep their width."""
-
-MARGIN = 5
-"""Keeps the dots inside of the picture."""
-
+# 600 by 100, stretched to the size of the page. A margin of 5 keeps the dots inside.
 _CHART = """<svg class="iletimerkezi-chart" role="img" aria-label="{label}" \
-viewBox="0 0 {width} {height}" preserveAspectRatio="none">
+viewBox="0 0 600 100" preserveAspectRatio="none">
 <path class="iletimerkezi-line" d="{line}" vector-effect="non-scaling-stroke"/>
 <path class="iletimerkezi-dots" d="{dots}" vector-effect="non-scaling-stroke"/>
 </svg>"""
@@ -44,11 +39,11 @@ def draw(points: Sequence[Point], until: datetime, label: str) -> SafeString:
     def x(moment: datetime) -> float:
         # Machine clocks differ, so a change can be in the future.
         share = min(max((moment - start).total_seconds() / seconds, 0), 1)
-        return round(MARGIN + share * (WIDTH - 2 * MARGIN), 1)
+        return round(5 + share * 590, 1)
 
     def y(contacts: int) -> float:
         share = (contacts - lowest) / ((highest - lowest) or 1)
-        return round(HEIGHT - MARGIN - share * (HEIGHT - 2 * MARGIN), 1)
+        return round(95 - share * 90, 1)
 
     times = [start, *(point.since or until for point in points[1:])]
     places = [(x(at), y(point.contacts)) for at, point in zip(times, points, strict=True)]
@@ -56,8 +51,6 @@ def draw(points: Sequence[Point], until: datetime, label: str) -> SafeString:
     return format_html(
         _CHART,
         label=label,
-        width=WIDTH,
-        height=HEIGHT,
         line=f"M{places[0][0]} {places[0][1]}{steps}H{x(until)}",
         # A line of length zero with round ends is drawn as a dot.
         dots="".join(f"M{left} {top}h0" for left, top in places),

@@ -52,13 +52,11 @@ from .pages import (
 )
 from .progress import continuable, describe_numbers, describe_status, live, noteworthy_parts
 
-_LIVE_FIELDS = "badge", "start", "last_stored", "duration", "progress", "outcome", "warnings"
-
 
 class FetchList(SafeChangeList):
-    """The list of fetches without the parts of fetches, with the names of their groups."""
+    """The list of fetches. Leaves out parts, and shows the name of each fetch's group."""
 
-    # Not in FetchAdmin.get_queryset, because a filter there hides changes: see access.is_filtered.
+    # A filter in FetchAdmin.get_queryset would also hide changes: see access.is_filtered.
     def get_queryset(self, *args: Any, **kwargs: Any) -> QuerySet[Fetch]:
         return super().get_queryset(*args, **kwargs).filter(parent=None)
 
@@ -83,7 +81,7 @@ class FetchAdmin(ReadOnlyAdmin):
     replaces.
     """
 
-    list_display: Options = ("what", "badge", "who", "started", "duration", "outcome")
+    list_display: Options = ("what", "badge", "who", "started", "duration", "counts")
     list_filter: ClassVar[Options] = (StateFilter, "kind", "source")
     ordering = ("-pk",)
     show_full_result_count = False
@@ -98,7 +96,7 @@ class FetchAdmin(ReadOnlyAdmin):
         "finished_at",
         "duration",
         "progress",
-        "outcome",
+        "counts",
         "error",
         "warnings",
     )
@@ -158,7 +156,7 @@ class FetchAdmin(ReadOnlyAdmin):
         return _element(fetch, "duration", text)
 
     @admin.display(description=gettext_lazy("changes"))
-    def outcome(self, fetch: Fetch) -> str:
+    def counts(self, fetch: Fetch) -> str:
         parts = [
             (fetch.created, _("%s new")),
             (fetch.changed, _("%s changed")),
@@ -166,7 +164,7 @@ class FetchAdmin(ReadOnlyAdmin):
             (fetch.failed, _("%s failed")),
         ]
         found = [text % format_number(number) for number, text in parts if number]
-        return _element(fetch, "outcome", ", ".join(found) or _("none"))
+        return _element(fetch, "counts", ", ".join(found) or _("none"))
 
     # The page of a fetch
 
@@ -295,8 +293,8 @@ class FetchAdmin(ReadOnlyAdmin):
         found["status"] = live("status", status, "p")
         found["numbers"] = live("numbers", describe_numbers(fetch), "p")
         found["buttons"] = live("buttons", buttons, "div")
-        for field in _LIVE_FIELDS:
-            found[field] = getattr(self, field)(fetch)
+        for name in "badge", "start", "last_stored", "duration", "progress", "counts", "warnings":
+            found[name] = getattr(self, name)(fetch)
         return found
 
     def _parts(self, request: HttpRequest, fetch: Fetch) -> str:
@@ -315,12 +313,12 @@ class FetchAdmin(ReadOnlyAdmin):
                 "what": self.what(part),
                 "badge": self.badge(part),
                 "progress": self.progress(part),
-                "outcome": self.outcome(part),
+                "counts": self.counts(part),
             }
             for part in parts
         ]
         left = found.count() - len(parts) if len(parts) == tree.PAGE else 0
-        unlisted = _describe_unlisted(left) if left > 0 else ""
+        unlisted = _describe_rest(left) if left > 0 else ""
         context = {"parts": rows, "unlisted": unlisted}
         return render_to_string(f"{TEMPLATES}/fetch_parts.html", context)
 
@@ -433,7 +431,7 @@ class FetchAdmin(ReadOnlyAdmin):
             text = f"{capfirst(str(fetch))}, {exact(fetch.requested_at)}"
             yield format_html('<a href="{}">{}</a>, {}', url, text, self.badge(fetch))
         if (left := len(fetches) - tree.PAGE) > 0:
-            yield _describe_unlisted(left)
+            yield _describe_rest(left)
 
     def delete_model(self, request: HttpRequest, obj: Fetch) -> None:
         _delete([obj.pk])
@@ -447,7 +445,7 @@ def _element(fetch: Any, name: str, content: str) -> str:
     return live(name, content) if getattr(fetch, "is_on_page", False) else content
 
 
-def _describe_unlisted(number: int) -> str:
+def _describe_rest(number: int) -> str:
     return ngettext("… and %s more.", "… and %s more.", number) % number
 
 

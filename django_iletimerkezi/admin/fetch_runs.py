@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django import db
 from django.contrib import messages
@@ -18,6 +18,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from ..background import end_if_old
+from ..display import FEW
 from ..engine import find_engine
 from ..exceptions import FetchPaused, IletimerkeziError
 from ..messages import (
@@ -31,6 +32,7 @@ from ..messages import (
 )
 from ..models import Fetch, Group
 from ..services import (
+    FetchResult,
     GroupResult,
     Progress,
     cancel_fetch,
@@ -42,23 +44,14 @@ from ..services import (
 )
 from .progress import continuable
 
+if TYPE_CHECKING:
+    from .fetch_views import FetchingAdmin
+
 logger = logging.getLogger("django_iletimerkezi")
 
 SECONDS = 20
 """Seconds that a web request fetches before the fetch pauses. Gunicorn ends a request after 30
 seconds, and the pause needs some of them to store the answers."""
-
-MAX_IDS = 20
-"""Most ids in a message: two lines of text."""
-
-MAX_MESSAGES = 10
-"""Most messages of one level: more would fill the screen."""
-
-LinkTo = Callable[[Sequence[Fetch]], str]
-"""Returns the URL of a page about some fetches, or an empty text."""
-
-Log = Callable[[Group, str], object]
-"""Logs a fetched group with a summary of the fetch."""
 
 
 class Run(NamedTuple):
@@ -68,17 +61,31 @@ class Run(NamedTuple):
     unfinished: Sequence[Fetch] = ()
 
 
-def queue(
-    request: HttpRequest,
-    group_ids: Sequence[int | None],
-    link_to: LinkTo,
-    *,
-    recursive: bool = False,
+def fetch_or_queue(
+    admin: FetchingAdmin, request: HttpRequest, ids: Sequence[int | None], *, recursive: bool
 ) -> Run:
-    """Queue a fetch per id, None for the phone book, and add messages about the outcome."""
+    """Fetch groups, None for the phone book, and add messages about the outcome.
+
+    Queues the fetches instead if there is a task queue.
+    """
+    try:
+        engine = find_engine()
+    except ImproperlyConfigured as error:
+        messages.error(request, str(error))
+        return Run()
+    if engine:
+        return _queue(admin, request, ids, recursive=recursive)
+    if group_ids := [group_id for group_id in ids if group_id]:
+        return _fetch_each(admin, request, group_ids, recursive=recursive)
+    return _fetch_phone_book(admin, request)
+
+
+def _queue(
+    admin: FetchingAdmin, request: HttpRequest, ids: Sequence[int | None], *, recursive: bool
+) -> Run:
     fetches: list[Fetch] = []
     errors: list[str] = []
-    rest = deque(group_ids)
+    rest = deque(ids)
     while rest and not errors:
         try:
             fetch = start_fetch(rest.popleft(), recursive=recursive, **_origin(request))
@@ -86,7 +93,7 @@ def queue(
             errors.append(describe_error(error))
         else:
             if fetch.state == Fetch.State.FAILED:
-                errors.append(_with_link(fetch.error, link_to, [fetch]))
+                errors.append(_with_link(fetch.error, admin.record_url(request, [fetch])))
             else:
                 fetches.append(fetch)
     if fetches:
@@ -95,7 +102,9 @@ def queue(
             "%s fetches run in the background.",
             len(fetches),
         )
-        messages.success(request, _with_link(text % len(fetches), link_to, fetches))
+        messages.success(
+            request, _with_link(text % len(fetches), admin.record_url(request, fetches))
+        )
     _add_messages(request, messages.ERROR, [*errors, *_describe_rest(rest)])
     return Run(unfinished=fetches)
 
@@ -141,21 +150,19 @@ def queue_interrupted() -> None:
         logger.exception("Interrupted fetches could not be queued again.")
 
 
-def fetch_phone_book(request: HttpRequest, link_to: LinkTo) -> Run:
-    """Fetch the whole phone book, and add messages about the outcome."""
+def _fetch_phone_book(admin: FetchingAdmin, request: HttpRequest) -> Run:
     latest = deque([Progress()], maxlen=1)
     errors: list[str] = []
     unfinished: list[Fetch] = []
     try:
         result = fetch_groups(report=latest.append, seconds=SECONDS, **_origin(request))
     except FetchPaused as pause:
-        unfinished = _add_pause(request, pause, link_to)
+        unfinished = _add_pause(admin, request, pause)
     except (IletimerkeziError, db.Error, ImproperlyConfigured) as error:
         fetch = getattr(error, "fetch", None) or latest[0].fetch
-        errors.append(_with_link(describe_error(error), link_to, [fetch]))
+        errors.append(_with_link(describe_error(error), admin.record_url(request, [fetch])))
     else:
-        _add_messages(request, messages.WARNING, describe_warnings(result))
-        messages.success(request, _with_link(describe_results([result]), link_to, [result.fetch]))
+        _add_results(admin, request, [result])
     [progress] = latest
     if progress.maybe_other_account:
         messages.warning(request, describe_other_account())
@@ -163,20 +170,15 @@ def fetch_phone_book(request: HttpRequest, link_to: LinkTo) -> Run:
     return Run(unfinished=unfinished)
 
 
-def fetch_and_report(
-    request: HttpRequest,
-    group_ids: Collection[int],
-    groups: QuerySet[Group],
-    *,
-    recursive: bool,
-    log: Log,
-    link_to: LinkTo,
+def _fetch_each(
+    admin: FetchingAdmin, request: HttpRequest, group_ids: Sequence[int], *, recursive: bool
 ) -> Run:
     """Fetch groups one by one, and add messages about the outcome.
 
-    If a fetched group is not in ``groups``, messages and log do not show its name, and the returned
+    If the user may not see a fetched group, messages and log do not show its name, and the returned
     object has only an id.
     """
+    groups = admin.get_queryset(request)
     results: list[GroupResult] = []
     errors: list[str] = []
     unfinished: list[Fetch] = []
@@ -190,42 +192,42 @@ def fetch_and_report(
             if isinstance(fetched.outcome, GroupResult):
                 result = _without_hidden_name(fetched.outcome, groups)
                 results.append(result)
-                errors += _log(log, fetched.group_id, result)
+                try:
+                    admin.log_change(request, result.group, describe_results([result]))
+                except db.Error as error:
+                    errors.append(describe_unlogged(fetched.group_id, error))
             elif isinstance(fetched.outcome, FetchPaused):
-                unfinished = _add_pause(request, fetched.outcome, link_to)
+                unfinished = _add_pause(admin, request, fetched.outcome)
             else:
                 failure = describe_failure(fetched.group_id, fetched.outcome)
-                errors.append(_with_link(failure, link_to, [fetched.progress.fetch]))
+                url = admin.record_url(request, [fetched.progress.fetch])
+                errors.append(_with_link(failure, url))
     except ImproperlyConfigured as error:
         errors.append(str(error))
         rest.clear()
-    _add_results(request, results, link_to)
+    _add_results(admin, request, results)
     _add_messages(request, messages.ERROR, [*errors, *_describe_rest(rest)])
     return Run([result.group for result in results], unfinished)
 
 
-def _log(log: Log, group_id: int, result: GroupResult) -> list[str]:
-    """Log a fetched group. Returns a text for people if the database refuses the entry."""
-    try:
-        log(result.group, describe_results([result]))
-    except db.Error as error:
-        return [describe_unlogged(group_id, error)]
-    return []
-
-
-def _add_results(request: HttpRequest, results: Sequence[GroupResult], link_to: LinkTo) -> None:
+def _add_results(
+    admin: FetchingAdmin, request: HttpRequest, results: Sequence[FetchResult]
+) -> None:
     """Add the warnings of some fetches, and one message with all their counts."""
     if not results:
         return
-    warnings = (text for result in results for text in describe_warnings(result))
-    _add_messages(request, messages.WARNING, list(dict.fromkeys(warnings)))
-    fetches = [result.fetch for result in results]
-    messages.success(request, _with_link(describe_results(results), link_to, fetches))
+    warnings = dict.fromkeys(
+        text for result in results for text in describe_warnings(result.aliases, result.clock_ahead)
+    )
+    _add_messages(request, messages.WARNING, warnings)
+    url = admin.record_url(request, [result.fetch for result in results])
+    messages.success(request, _with_link(describe_results(results), url))
 
 
-def _add_pause(request: HttpRequest, pause: FetchPaused, link_to: LinkTo) -> list[Fetch]:
+def _add_pause(admin: FetchingAdmin, request: HttpRequest, pause: FetchPaused) -> list[Fetch]:
     """Warn that a fetch has paused, and return this fetch."""
-    messages.warning(request, _with_link(_describe_pause(pause.fetch), link_to, [pause.fetch]))
+    url = admin.record_url(request, [pause.fetch])
+    messages.warning(request, _with_link(_describe_pause(pause.fetch), url))
     return [pause.fetch]
 
 
@@ -240,8 +242,9 @@ def _describe_rest(group_ids: Collection[int | None]) -> list[str]:
     """Return a text with the groups that were not fetched, if any."""
     if not group_ids:
         return []
-    ids = ", ".join(str(group_id) for group_id in list(group_ids)[:MAX_IDS])
-    more = "…" if len(group_ids) > MAX_IDS else ""
+    shown = list(group_ids)[:20]  # Two lines of text.
+    ids = ", ".join(map(str, shown))
+    more = "…" if len(group_ids) > len(shown) else ""
     text = ngettext(
         "%(number)s group was not fetched: %(ids)s",
         "%(number)s groups were not fetched: %(ids)s",
@@ -254,8 +257,7 @@ def _origin(request: HttpRequest) -> dict[str, Any]:
     return {"source": Fetch.Source.ADMIN, "started_by": request.user.get_username()}
 
 
-def _with_link(text: str, link_to: LinkTo, fetches: Iterable[Fetch | None]) -> str:
-    url = link_to([fetch for fetch in fetches if fetch])
+def _with_link(text: str, url: str) -> str:
     if not url:
         return text
     a = '{} <a class="iletimerkezi-details" href="{}">{}</a>'
@@ -269,8 +271,8 @@ def _without_hidden_name(result: GroupResult, groups: QuerySet[Group]) -> GroupR
 
 def _add_messages(request: HttpRequest, level: int, texts: Collection[str]) -> None:
     """Add the first messages, and the number of the others."""
-    for text in list(texts)[:MAX_MESSAGES]:
+    for text in list(texts)[:FEW]:
         messages.add_message(request, level, text)
-    if (left := len(texts) - MAX_MESSAGES) > 0:
+    if (left := len(texts) - FEW) > 0:
         text = ngettext("… and %s more like this.", "… and %s more like these.", left) % left
         messages.add_message(request, level, text)

@@ -6,9 +6,8 @@ manage.py command.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -77,16 +76,13 @@ class FetchingAdmin(ReadOnlyAdmin):
         return self._fetch_page(request, _("Fetch a contact group"), form)
 
     def _phone_book_view(self, request: HttpRequest) -> HttpResponse:
-        from .fetch_runs import fetch_phone_book  # noqa: PLC0415 - see the module's docstring
-
         form = PhoneBookForm(request.POST or None)
-        if not form.is_valid():
-            if has_engine():
-                form.fields["phone_book"].help_text = IN_BACKGROUND
-            return self._fetch_page(request, _("Fetch the whole phone book"), form)
-        link_to = partial(self.record_url, request)
-        run = self._run(request, [None], partial(fetch_phone_book, request, link_to))
-        return HttpResponseRedirect(self._url_after(request, run.unfinished))
+        if form.is_valid():
+            run = self.fetch(request, [None])
+            return HttpResponseRedirect(self._url_after(request, run.unfinished))
+        if has_engine():
+            form.fields["phone_book"].help_text = IN_BACKGROUND
+        return self._fetch_page(request, _("Fetch the whole phone book"), form)
 
     def _fetch_page(self, request: HttpRequest, title: str, form: forms.Form) -> HttpResponse:
         fieldsets = [(None, {"fields": list(form.fields)})]
@@ -103,52 +99,25 @@ class FetchingAdmin(ReadOnlyAdmin):
         }
         return TemplateResponse(request, f"{TEMPLATES}/fetch_form.html", context)
 
-    def fetch(self, request: HttpRequest, ids: Sequence[int], *, recursive: bool) -> Run:
-        """Fetch groups, or queue their fetches, and add messages about the outcome."""
-        from .fetch_runs import fetch_and_report  # noqa: PLC0415 - see the module's docstring
-
-        fetch_here = partial(
-            fetch_and_report,
-            request,
-            ids,
-            self.get_queryset(request),
-            recursive=recursive,
-            log=partial(self.log_change, request),
-            link_to=partial(self.record_url, request),
-        )
-        return self._run(request, ids, fetch_here, recursive=recursive)
-
-    def _run(
-        self,
-        request: HttpRequest,
-        ids: Sequence[int | None],
-        fetch_here: Callable[[], Run],
-        *,
-        recursive: bool = False,
+    def fetch(
+        self, request: HttpRequest, ids: Sequence[int | None], *, recursive: bool = False
     ) -> Run:
-        """Queue the fetches, or fetch within the request if there is no task queue."""
-        from .fetch_runs import Run, queue  # noqa: PLC0415 - see the module's docstring
+        """Fetch or queue groups, None for the phone book, and add messages about the outcome."""
+        from .fetch_runs import fetch_or_queue  # noqa: PLC0415 - see the module's docstring
 
-        try:
-            engine = find_engine()
-        except ImproperlyConfigured as error:
-            self.message_user(request, str(error), messages.ERROR)
-            return Run()
-        if not engine:
-            return fetch_here()
-        return queue(request, ids, partial(self.record_url, request), recursive=recursive)
+        return fetch_or_queue(self, request, ids, recursive=recursive)
 
     def _url_after(self, request: HttpRequest, fetches: Sequence[Fetch]) -> str:
         """Return the URL of a single fetch that the user may view, else of the list of groups."""
         url = self.record_url(request, fetches) if len(fetches) == 1 else ""
         return url or self._url("changelist")
 
-    def record_url(self, request: HttpRequest, fetches: Sequence[Fetch]) -> str:
+    def record_url(self, request: HttpRequest, fetches: Sequence[Fetch | None]) -> str:
         """Return the URL of a single fetch, or of the list that shows only these fetches.
 
         Empty if nothing was recorded, or if the user may not view fetches.
         """
-        recorded = [fetch.pk for fetch in fetches if fetch.pk]
+        recorded = [fetch.pk for fetch in fetches if fetch and fetch.pk]
         fetch_admin = find_fetch_admin(request, self.admin_site)
         if not recorded or not fetch_admin:
             return ""

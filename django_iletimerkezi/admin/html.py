@@ -21,7 +21,8 @@ from .columns import Columns
 from .tree import More, Node
 
 _GROUP = """<tr data-id="{id}" data-level="{level}"{attributes}>
-{box}<th class="iletimerkezi-name" aria-labelledby="{names}">{toggle}{name}{mark}{path}</th>
+{box}<th class="iletimerkezi-name" aria-labelledby="{names}">{toggle}\
+<a id="g{id}" href="{url}"{popup}><bdi>{name}</bdi></a>{mark}{path}</th>
 <td class="iletimerkezi-number">{id}</td>
 <td class="iletimerkezi-number">{contacts}</td>
 {total}<td class="iletimerkezi-number">{subgroups}</td>
@@ -41,7 +42,6 @@ _TOGGLE = (
     '<a class="iletimerkezi-toggle" href="{url}" '
     'aria-labelledby="iletimerkezi-subgroups g{id}"></a>'
 )
-_NAME = '<a id="g{id}" href="{url}"{popup}><bdi>{name}</bdi></a>'
 _MISSING = ' <span id="m{id}" class="iletimerkezi-missing" title="{exact}">{text}</span>'
 _CHANGED = ' <span id="m{id}" class="iletimerkezi-badge">{text}</span>'
 _TIME = '<time datetime="{iso}" title="{exact}">{text}</time>'
@@ -109,7 +109,9 @@ def _group(node: Node, table: Table) -> SafeString:
         attributes=_attributes(node, table),
         box=_box(node, table),
         toggle=_toggle(node, table),
-        name=_name(group, table),
+        url=table.group_url(group) + table.group_query,
+        popup=_popup(group, table),
+        name=str(group),
         names=f"g{pk} m{pk}" if mark else f"g{pk}",
         mark=mark,
         path=_path(node, table),
@@ -143,16 +145,6 @@ def _toggle(node: Node, table: Table) -> SafeString:
         return _NOTHING
     pk = node.group.pk
     return format_html(_TOGGLE, url=table.tree_url(pk), id=pk)
-
-
-def _name(group: Group, table: Table) -> SafeString:
-    return format_html(
-        _NAME,
-        id=group.pk,
-        url=table.group_url(group) + table.group_query,
-        popup=_popup(group, table),
-        name=str(group),
-    )
 
 
 def _popup(group: Group, table: Table) -> SafeString:

@@ -12,9 +12,6 @@ from django.utils.translation import ngettext
 from ..models import Fetch, FetchQuerySet
 from .html import format_number
 
-MIN_SECONDS = 5
-"""Seconds until a rate is shown: the counters are stored every five seconds."""
-
 
 def live(name: str, content: str, tag: str = "span") -> SafeString:
     """Return an element whose content fetch.js replaces while the fetch runs."""
@@ -62,7 +59,8 @@ def _rate(fetch: Fetch) -> float:
     if not is_running or not fetch.started_at or not fetch.alive_at:
         return 0
     seconds = (fetch.alive_at - fetch.started_at).total_seconds()
-    return fetch.asked / seconds if seconds >= MIN_SECONDS else 0
+    # The counters are stored every five seconds.
+    return fetch.asked / seconds if seconds >= 5 else 0
 
 
 def continuable(*, is_queueing: bool) -> FetchQuerySet:

@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from .. import messages
-from ..display import WHOLE_TREE
+from ..display import FEW, WHOLE_TREE
 from ..export import csv_lines
 from ..mirror.journal import changes_of
 from ..models import ChangeQuerySet, Fetch, Group, GroupQuerySet
@@ -24,9 +24,6 @@ from ..services import FetchResult, Progress, start_fetch
 from .changes import change_lines, json_changes
 from .terminal import ProgressBar, TerminalCommand
 from .trees import Place, arranged, first_levels, json_lines, text_lines, whole_tree, with_paths
-
-FEW_CHANGES = 10
-"""Most changes in a summary. Together with the counts, they fill half of a usual terminal."""
 
 
 class FetchCommand(TerminalCommand):
@@ -136,7 +133,7 @@ class FetchCommand(TerminalCommand):
         In the tree format, also print its counts and, without ``--changes``, its trees and first
         changes.
         """
-        for warning in messages.describe_warnings(result):
+        for warning in messages.describe_warnings(result.aliases, result.clock_ahead):
             self.warn(warning)
         if self.options["format"] != "tree" or self.is_quiet:
             return
@@ -148,15 +145,9 @@ class FetchCommand(TerminalCommand):
         if not self.options["changes"] and not is_all_new:
             self._show_few_changes(result.changes)
 
-    def _show_trees(self, tops: GroupQuerySet, below: GroupQuerySet) -> None:
-        if self.options["full"]:
-            self._write_all(text_lines(whole_tree(tops, below)))
-        else:
-            self._show_first_levels(tops)
-
     def _show_few_changes(self, changes: ChangeQuerySet) -> None:
-        left = changes.count() - FEW_CHANGES
-        self._write_all(islice(change_lines(changes), FEW_CHANGES))
+        left = changes.count() - FEW
+        self._write_all(islice(change_lines(changes), FEW))
         if left > 0:
             text = ngettext(
                 "… and %s more change. A fetch with --changes prints all its changes.",
@@ -175,7 +166,10 @@ class FetchCommand(TerminalCommand):
             if self.options["format"] == "tree" and not self.is_quiet:
                 self._write_all(change_lines(self.changes[-1]))
 
-    def _show_first_levels(self, tops: GroupQuerySet) -> None:
+    def _show_trees(self, tops: GroupQuerySet, below: GroupQuerySet) -> None:
+        if self.options["full"]:
+            self._write_all(text_lines(whole_tree(tops, below)))
+            return
         shown = list(tops.order_by("sort_key", "pk")[:WHOLE_TREE])
         rows, hidden = first_levels(shown, WHOLE_TREE)
         self._write_all(text_lines(arranged(rows, {top.pk for top in shown}), hidden))

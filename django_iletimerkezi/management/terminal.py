@@ -1,4 +1,4 @@
-"""Terminal input and output of the commands."""
+"""What all commands have in common: errors and exit status, input and output on a terminal."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def parse_ids(texts: Iterable[str]) -> list[int]:
 
 
 class TerminalCommand(BaseCommand):
-    """A command that continues its work if it cannot write its output."""
+    """Base class of the commands. Collects errors, and continues if the output cannot be written."""
 
     _flaw = ""
 

@@ -65,14 +65,16 @@ def take(page: Page, name: str, language: str, colours: str, *, middle: str = ""
 
 @pytest.mark.themes
 @each_look
-def test_the_tree(open_page: Open, look: dict[str, object], language: str, colours: str) -> None:
+def test_a_screenshot_of_the_tree_is_saved(
+    open_page: Open, look: dict[str, object], language: str, colours: str
+) -> None:
     page = open_page(f"{OURS}group/", **look)
     page.locator('tr[data-id="1240"] .iletimerkezi-toggle').click()
     take(page, "tree", language, colours)
 
 
 @each_look
-def test_a_running_fetch(
+def test_a_screenshot_of_a_running_fetch_is_saved(
     open_page: Open, look: dict[str, object], language: str, colours: str, settings: Any
 ) -> None:
     settings.ILETIMERKEZI_ENQUEUE = "builtins.print"  # A task queue, which gets nothing here.
@@ -95,7 +97,7 @@ def test_a_running_fetch(
 
 
 @each_look
-def test_the_history_of_a_group(
+def test_a_screenshot_of_the_history_of_a_group_is_saved(
     open_page: Open, look: dict[str, object], language: str, colours: str
 ) -> None:
     day = timedelta(days=1)

@@ -50,7 +50,7 @@ def _kind(html: str) -> str:
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_axe_finds_only_problems_of_django(
+def test_axe_finds_only_problems_that_djangos_own_pages_also_have(
     name: str, open_page: Open, sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for model in (AuthGroup, User):  # Ours has such a text too.
@@ -67,7 +67,9 @@ def test_axe_finds_only_problems_of_django(
 
 @pytest.mark.themes
 @pytest.mark.parametrize("path", [OURS, f"{OURS}1110/change/", f"{OURS}fetch/"])
-def test_our_texts_have_enough_contrast(path: str, open_page: Open, sandbox: Sandbox) -> None:
+def test_our_buttons_badges_and_toggles_have_enough_contrast(
+    path: str, open_page: Open, sandbox: Sandbox
+) -> None:
     """What themes colour, the links and cells, is theirs."""
     fetch_group(1000, recursive=True)
     Group.objects.filter(pk=1113).update(missing_since=SEEN)

@@ -156,7 +156,7 @@ def live(page: Page, name: str) -> Any:
 
 
 @pytest.mark.parametrize("language", LOCALES)
-def test_the_page_of_a_fetch_counts_up_and_shows_the_changes_at_the_end(
+def test_the_page_of_a_fetch_updates_the_progress_and_finally_shows_the_changes(
     open_page: Open, worker: Worker, gates: dict[int, threading.Event], language: str
 ) -> None:
     texts: dict[str, Any] = TEXTS[language]
@@ -190,7 +190,7 @@ def test_the_page_of_a_fetch_reloads_itself_without_javascript(
     expect(live(page, "badge")).to_have_text("succeeded")
 
 
-def test_the_focus_stays_on_a_button_while_the_page_counts_up(
+def test_the_focus_stays_on_a_button_while_the_progress_is_updated(
     open_page: Open, transactional_db: None
 ) -> None:
     running = unfinished()
@@ -202,7 +202,7 @@ def test_the_focus_stays_on_a_button_while_the_page_counts_up(
     expect(button).to_be_focused()
 
 
-def test_the_page_says_that_it_is_no_longer_updated(
+def test_a_failed_progress_request_shows_that_the_page_is_no_longer_updated(
     open_page: Open, transactional_db: None
 ) -> None:
     running = unfinished()
@@ -243,7 +243,7 @@ def test_a_paused_fetch_is_continued_by_a_button(
 
 @pytest.mark.parametrize("language", LOCALES)
 @pytest.mark.parametrize("viewport", [WIDE, NARROW], ids=["wide", "narrow"])
-def test_the_page_of_a_running_fetch_fits(
+def test_the_page_of_a_running_fetch_does_not_scroll_sideways(
     open_page: Open, phone_book: Fetch, language: str, viewport: dict[str, int]
 ) -> None:
     options = {"locale": LOCALES[language], "viewport": viewport}

@@ -25,7 +25,7 @@ def plant_many() -> None:
     plant(LINKS | dict.fromkeys(range(1000, 1250), 1), NAMES)
 
 
-def test_a_visitor_chooses_from_a_small_mirror(open_page: Open) -> None:
+def test_a_visitor_chooses_a_group_of_a_small_mirror_from_a_select(open_page: Open) -> None:
     plant(LINKS, NAMES)
     page = visit(open_page, "/campaign/", log_in=False)
     page.get_by_label("Title").fill("Bayram")
@@ -34,7 +34,7 @@ def test_a_visitor_chooses_from_a_small_mirror(open_page: Open) -> None:
     expect(page.locator("p")).to_have_text("4")
 
 
-def test_a_visitor_searches_in_a_large_mirror(open_page: Open) -> None:
+def test_the_search_for_a_group_of_a_large_mirror_works_without_javascript(open_page: Open) -> None:
     plant_many()
     page = visit(open_page, "/campaign/", log_in=False, java_script_enabled=False)
     page.get_by_label("Title").fill("Bayram")
@@ -47,7 +47,7 @@ def test_a_visitor_searches_in_a_large_mirror(open_page: Open) -> None:
     expect(page.locator("p")).to_have_text("3")
 
 
-def test_the_form_is_accessible(open_page: Open) -> None:
+def test_axe_finds_no_problem_in_a_form_with_a_group_field(open_page: Open) -> None:
     plant_many()
     page = visit(open_page, "/campaign/", log_in=False)
     assert Axe().run(page).response["violations"] == []
@@ -58,7 +58,7 @@ def test_the_form_is_accessible(open_page: Open) -> None:
     assert Axe().run(page).response["violations"] == []
 
 
-def test_the_autocompletion_of_the_admin_shows_paths(open_page: Open) -> None:
+def test_the_admin_autocomplete_shows_paths(open_page: Open) -> None:
     plant_many()
     page = visit(open_page, "/autocomplete/")
     page.locator(".select2-selection").click()

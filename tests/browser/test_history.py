@@ -80,7 +80,7 @@ def follow_with_enter(page: Page, link: Locator, url: str) -> None:
 @pytest.mark.parametrize("language", LOCALES)
 @pytest.mark.parametrize("viewport", [WIDE, NARROW], ids=["wide", "narrow"])
 @pytest.mark.parametrize("colours", ["light", "dark"])
-def test_the_pages_show_the_history(
+def test_the_history_is_shown_in_each_language_width_and_colour_scheme(
     open_page: Open,
     sample: dict[str, Fetch],
     language: str,
@@ -137,7 +137,7 @@ def test_the_failed_groups_are_fetched_again_by_a_button(
     expect(page.locator("#result_list tbody tr, .result-list tbody tr")).to_have_count(2)
 
 
-def test_the_message_after_a_fetch_leads_to_its_changes(
+def test_the_message_after_a_fetch_links_to_the_changes(
     open_page: Open, sandbox: Sandbox, transactional_db: None
 ) -> None:
     fetch_group(1000)

@@ -109,7 +109,7 @@ def test_the_tree_is_expanded_after_login(open_page: Open, phone_book: Sandbox) 
 
 
 @any_theme
-def test_closed_rows_stay_closed_after_reload_and_back(
+def test_closed_rows_stay_closed_after_reloading_and_going_back(
     open_page: Open, phone_book: Sandbox
 ) -> None:
     page = open_page(TREE)
@@ -132,7 +132,7 @@ def test_closed_rows_stay_closed_after_reload_and_back(
 
 
 @any_theme
-def test_a_level_is_loaded_with_one_request_and_restored(
+def test_a_level_is_loaded_with_one_request_and_restored_after_a_reload(
     open_page: Open, transactional_db: None
 ) -> None:
     plant_tree(1000, 9)
@@ -159,7 +159,7 @@ def test_a_level_is_loaded_with_one_request_and_restored(
 
 
 @any_theme
-def test_a_long_level_is_loaded_in_pages_and_restored(
+def test_a_long_level_is_loaded_in_pages_and_restored_after_a_reload(
     open_page: Open, transactional_db: None
 ) -> None:
     plant({1: None, 2: 1} | dict.fromkeys(range(10, 260), 2))
@@ -178,7 +178,9 @@ def test_a_long_level_is_loaded_in_pages_and_restored(
     expect(shown(page)).to_have_count(252)
 
 
-def test_open_rows_below_long_levels_are_restored(open_page: Open, transactional_db: None) -> None:
+def test_open_rows_in_long_levels_are_restored_after_a_reload(
+    open_page: Open, transactional_db: None
+) -> None:
     links = dict.fromkeys((1, 2, 3)) | {4: 2, 5: 3} | dict.fromkeys(range(10, 700), 1)
     plant(links | {800: 150})
     page = open_page(TREE)
@@ -233,7 +235,7 @@ def test_open_rows_are_restored_after_a_failed_reload(
     expect(shown(page)).to_have_count(202)
 
 
-def test_collapse_all_also_closes_rows_that_failed_to_load(
+def test_collapse_all_also_closes_rows_whose_subgroups_failed_to_load(
     open_page: Open, transactional_db: None
 ) -> None:
     plant({1: None, 2: 1} | dict.fromkeys(range(10, 260), 2))
@@ -249,7 +251,7 @@ def test_collapse_all_also_closes_rows_that_failed_to_load(
     assert asked == []
 
 
-def test_the_scroll_position_is_restored_after_reload_and_back(
+def test_the_scroll_position_is_restored_after_reloading_and_going_back(
     open_page: Open, transactional_db: None
 ) -> None:
     plant({1: None, 2: 1} | dict.fromkeys(range(10, 260), 2))
@@ -265,7 +267,9 @@ def test_the_scroll_position_is_restored_after_reload_and_back(
     expect(row(page, "g000099")).to_be_in_viewport()
 
 
-def test_all_rows_are_restored_after_expand_all(open_page: Open, transactional_db: None) -> None:
+def test_all_rows_are_restored_if_the_page_is_reloaded_after_expand_all(
+    open_page: Open, transactional_db: None
+) -> None:
     plant_tree(800, 20)
     page = open_page(TREE)
     page.get_by_role("button", name="Expand all").click()
@@ -294,7 +298,7 @@ def test_a_double_click_loads_rows_only_once(open_page: Open, transactional_db: 
     assert len(asked) == 2
 
 
-def test_the_focus_stays_nearby_if_the_more_link_loads_nothing(
+def test_the_focus_moves_to_the_last_row_if_the_more_link_loads_nothing(
     open_page: Open, transactional_db: None
 ) -> None:
     plant({1: None} | dict.fromkeys(range(10, 250), 1))
@@ -475,7 +479,7 @@ def test_an_unknown_id_is_reported_and_stays_in_the_form(open_page: Open, sandbo
     expect(page.get_by_label("With everything below it")).to_be_checked()
 
 
-def test_without_javascript_toggles_link_to_the_subtree(
+def test_toggles_are_links_to_the_subtree_if_javascript_is_off(
     open_page: Open, transactional_db: None
 ) -> None:
     plant_tree(1000, 9)
@@ -565,7 +569,7 @@ def test_selected_groups_are_fetched_and_the_filtered_list_is_shown_again(
 
 
 @any_theme
-def test_an_expired_session_leads_to_the_login_page_and_back(
+def test_an_expired_session_redirects_to_a_login_page_that_returns_to_the_subtree(
     open_page: Open, transactional_db: None
 ) -> None:
     plant_tree(1000, 9)
@@ -589,7 +593,9 @@ def test_a_group_is_chosen_in_a_popup(open_page: Open, transactional_db: None) -
     expect(page).to_have_title("20")
 
 
-def test_the_pages_are_shown_in_turkish(open_page: Open, phone_book: Sandbox) -> None:
+def test_the_tree_group_and_fetch_pages_are_shown_in_turkish(
+    open_page: Open, phone_book: Sandbox
+) -> None:
     page = open_page(TREE, locale="tr-TR")
     for text in ("Tümünü genişlet", "Tümünü daralt"):
         expect(page.get_by_text(text, exact=True)).to_be_visible()
@@ -703,7 +709,7 @@ def test_long_names_wrap_beside_a_toggle_of_24_pixels(
                 assert box["x"] >= lines[0][2]
 
 
-def test_the_deepest_levels_are_numbered(open_page: Open, transactional_db: None) -> None:
+def test_levels_deeper_than_ten_show_their_number(open_page: Open, transactional_db: None) -> None:
     plant({1: None} | {pk: pk - 1 for pk in range(2, 14)})
     page = open_page(TREE)
     for pk in range(1, 14):
@@ -773,7 +779,9 @@ def test_the_whole_phone_book_is_fetched_again_after_a_warning(
     expect_message(page, "2 created, 0 changed, 32 unchanged")
 
 
-def test_totals_of_a_half_fetched_tree_are_lower_bounds(open_page: Open, sandbox: Sandbox) -> None:
+def test_totals_of_a_partly_fetched_tree_are_shown_as_lower_bounds(
+    open_page: Open, sandbox: Sandbox
+) -> None:
     fetch_group(1100)
     page = open_page(TREE)
     cell = row(page, "Müşteriler").get_by_text("at least 902")

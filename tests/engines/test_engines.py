@@ -44,7 +44,7 @@ def most_requests(host: Host) -> int:
     return max(Counter(host.vendor.asked).values())
 
 
-def test_workers_fetch_a_phone_book_while_its_page_counts_up(host: Host) -> None:
+def test_workers_fetch_a_phone_book_while_its_page_shows_the_progress(host: Host) -> None:
     host.vendor.show(phone_book(GROUPS), latency=2 * CONNECTIONS / GROUPS)
     fetch_id = host.press_button()
     assert host.fetch(fetch_id)["state"] == "queued"
@@ -187,7 +187,7 @@ def test_celery_beat_fetches_the_phone_book(make_host: MakeHost) -> None:
     assert_is_fetched(host, fetch_id)
 
 
-def test_cron_fetches_the_phone_book_and_resumes_a_fetch_without_a_task(
+def test_cron_fetches_the_phone_book_and_resumes_a_fetch_whose_task_was_lost(
     make_host: MakeHost,
 ) -> None:
     host = make_host("db-sqlite")

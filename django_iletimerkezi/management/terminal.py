@@ -40,7 +40,7 @@ def parse_ids(texts: Iterable[str]) -> list[int]:
 
 
 class TerminalCommand(BaseCommand):
-    """Base class of the commands. Collects errors, and continues if the output cannot be written."""
+    """Base class of the commands. Collects errors, and continues if its output is refused."""
 
     _flaw = ""
 

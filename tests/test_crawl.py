@@ -20,7 +20,14 @@ from django_iletimerkezi.exceptions import (
     UnexpectedResponse,
 )
 from django_iletimerkezi.mirror import crawl as crawl_module
-from django_iletimerkezi.mirror.crawl import Breaker, Crawl, Failure, Frontier, Workers
+from django_iletimerkezi.mirror.crawl import (
+    Breaker,
+    Crawl,
+    Failure,
+    Frontier,
+    Workers,
+    ask_once,
+)
 from django_iletimerkezi.testing import GroupDict
 
 from . import vendor
@@ -591,11 +598,55 @@ def test_throttling_neither_trips_nor_resets_the_breaker() -> None:
 
 
 def test_an_answer_resets_the_breaker() -> None:
-    breaker = Breaker(2)
+    breaker = Breaker(workers=1)
     unavailable = ServiceUnavailable("", code=500)
     assert not breaker.note_failure(unavailable)
     breaker.reset()
-    assert not breaker.note_failure(unavailable)
+    assert [breaker.note_failure(unavailable) for _ in range(3)] == [False, False, True]
+
+
+# The tick
+
+
+def test_ask_once_calls_tick_while_it_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crawl_module, "TICK", 0.01)
+    ticked = threading.Event()
+    assert ask_once(lambda: ticked.wait(10), ticked.set)
+
+
+def test_a_crawl_calls_tick_while_it_waits_for_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(crawl_module, "TICK", 0.01)
+    ticked = threading.Event()
+
+    def ask(group_id: int) -> Answer:
+        return answer(0, group(group_id, count=int(ticked.wait(10))))
+
+    frontier = Frontier(None)
+    frontier.add_id(1, 0)
+    crawl = Crawl(ask, frontier, probe=lambda: None, workers=1, tick=ticked.set)
+    assert list(crawl) == [answer(0, group(1, count=1))]
+
+
+def test_a_crawl_calls_tick_while_it_repeats_the_first_request(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(crawl_module, "TICK", 0.01)
+    ticked = threading.Event()
+    probed: list[bool] = []
+
+    def ask(group_id: int) -> Answer:
+        raise ServiceUnavailable("", code=500)
+
+    def probe() -> None:
+        ticked.clear()
+        probed.append(ticked.wait(10))
+
+    frontier = Frontier(None)
+    for group_id in (1, 2, 3):
+        frontier.add_id(group_id, 0)
+    crawl = Crawl(ask, frontier, probe=probe, workers=1, tick=ticked.set)
+    assert sorted(failed(crawl)) == [1, 2, 3]
+    assert probed == [True]
 
 
 # The workers

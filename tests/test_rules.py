@@ -120,6 +120,11 @@ def test_later_answers_without_a_missing_group_do_not_change_missing_since(rows:
     assert rows[2].missing_since == at(2)
 
 
+def test_an_older_answer_without_a_missing_group_does_not_change_missing_since(rows: Rows) -> None:
+    apply(rows, answer(1, group(1, 2)), absence(3, 2), answer(2, group(1)))
+    assert rows[2].missing_since == at(3)
+
+
 @pytest.mark.parametrize("again", [group(1, 2), group(2), group(3, 2), group(3, group(4, 2))])
 def test_a_missing_group_returns_when_any_answer_contains_it(rows: Rows, again: Any) -> None:
     changes = apply(rows, answer(1, group(1, 2)), answer(2, group(1)), answer(3, again))

@@ -61,7 +61,7 @@ DATABASES = sqlite://:memory: \
 	postgres://postgres@127.0.0.1:5432/iletimerkezi \
 	mysql://root@127.0.0.1:3306/iletimerkezi
 
-mutants: $(VENV)/mutants.stamp  ## change the code at random, and list the changes that no test notices
+mutants: $(VENV)/mutants.stamp  ## change the code in many small ways, and list the changes that no test notices
 	@$(BIN)/mutmut run $(ARGS)
 	@$(BIN)/mutmut results
 

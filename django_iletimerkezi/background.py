@@ -1,6 +1,6 @@
-"""Fetches in the background: queues them, and runs them in slices.
+"""Queues fetches, and runs them in the background: each task runs a slice of a fetch.
 
-A task queue may run a task twice, twice at the same time, or never. So a task contains only the id
+A task queue may run a task twice, even at the same time, or never. So a task contains only the id
 of a fetch, and a process works on the fetch only if it can claim the row of the fetch.
 """
 
@@ -53,7 +53,7 @@ def start_fetch(
     transaction. If the task queue refuses the task, the fetch fails, and its record says why.
     Interrupted fetches are queued again, as by ``resume_fetches``.
 
-    Raises ImproperlyConfigured if there is no task queue; ValueError as ``fetch_group`` does; and
+    Raises ImproperlyConfigured if there is no task queue; ValueError like ``fetch_group``; and
     ``django.db.Error``.
     """
     _require_engine()
@@ -73,7 +73,7 @@ def start_fetch(
 
 
 def run_fetch(fetch_id: int) -> None:
-    """Work on a queued fetch for ``ILETIMERKEZI_TASK_SECONDS``, then queue it again.
+    """Work on a fetch for ``ILETIMERKEZI_TASK_SECONDS``, then queue it again if it is unfinished.
 
     Background tasks call this function. Does nothing if the fetch is finished, or if another
     process works on it. Errors of the vendor and of the settings end the fetch, and are recorded.
@@ -101,7 +101,7 @@ def _run_slice(fetch: Fetch, is_stopped: Callable[[], bool]) -> None:
         _end(Fetch.objects.idle(), fetch, Fetch.State.FAILED, error)
         if getattr(error, "is_fatal", False) and (parent := _parent(fetch)):
             _end(Fetch.objects.unfinished(), parent, Fetch.State.FAILED, error)
-    finally:  # Even if the database or the task queue ended the slice with another error.
+    finally:  # Even after another error, such as a database error.
         _push_parent_if_done(fetch)
 
 
@@ -122,8 +122,9 @@ def continue_fetch(
 def resume_fetches() -> int:
     """Requeue the fetches that gave no sign of life for ``Fetch.SILENCE``.
 
-    Returns their number. Fetches that were silent for longer than ``Fetch.MAX_INTERRUPTION`` end as
-    failed instead. Raises ImproperlyConfigured if there is no task queue, and ``django.db.Error``.
+    Returns how many were requeued. Fetches that were silent for longer than
+    ``Fetch.MAX_INTERRUPTION`` end as failed instead. Raises ImproperlyConfigured if there is no
+    task queue, and ``django.db.Error``.
     """
     _require_engine()
     resumed = 0
@@ -146,7 +147,7 @@ def _free(fetch_id: int, using: str) -> int:
 def end_if_old(fetch: Fetch) -> bool:
     """End a fetch as failed if it was silent for longer than ``Fetch.MAX_INTERRUPTION``.
 
-    If the parent of a part was silent for so long, the parent ends with all its parts. Returns
+    If a part and its parent were silent for so long, the parent and all its parts end. Returns
     whether the fetch has ended.
     """
     if not fetch.alive_at or fetch.alive_at >= timezone.now() - Fetch.MAX_INTERRUPTION:
@@ -154,14 +155,14 @@ def end_if_old(fetch: Fetch) -> bool:
     if (parent := _parent(fetch)) and end_if_old(parent):
         fetch.refresh_from_db()
         return True
-    error = IletimerkeziError(_("Interrupted for too long."))
+    error = IletimerkeziError(_("The fetch was interrupted for too long to be continued."))
     has_ended = _end(Fetch.objects.silent(), fetch, Fetch.State.FAILED, error)
     _push_parent_if_done(fetch)
     return has_ended
 
 
 def cancel_fetch(fetch: Fetch) -> bool:
-    """End an unfinished fetch with all its parts. Returns whether it was unfinished.
+    """End an unfinished fetch and all its parts. Returns whether the fetch was unfinished.
 
     A process that works on the fetch stops at its next batch, after a few seconds.
     """
@@ -171,13 +172,13 @@ def cancel_fetch(fetch: Fetch) -> bool:
 
 
 def _require_engine() -> Callable[[int], object]:
-    """Return the function that queues a fetch. Raises ImproperlyConfigured if there is none."""
+    """Return the function that queues a fetch, or raise ImproperlyConfigured if there is none."""
     if engine := find_engine():
         return engine
     raise ImproperlyConfigured(
         _(
-            "No task queue is set up: set TASKS to a backend with a worker of its own, or set "
-            "ILETIMERKEZI_ENQUEUE."
+            "No task queue is set up: set TASKS to a backend that runs tasks in a separate worker, "
+            "or set ILETIMERKEZI_ENQUEUE."
         )
     )
 
@@ -227,7 +228,7 @@ def _push_or_fail(fetch: Fetch) -> None:
 def _end(
     claimable: FetchQuerySet, fetch: Fetch, state: Fetch.State, error: Exception | None = None
 ) -> bool:
-    """End a fetch and its parts if ``claimable`` contains the fetch. Returns whether it does."""
+    """End a fetch and its parts if ``claimable`` contains the fetch. Returns whether it ended."""
     journal = Journal(fetch)
     try:
         journal.claim(claimable)
@@ -272,7 +273,7 @@ def _sigterm_noted() -> Iterator[Callable[[], bool]]:
     """
     has_arrived = False
     usual = signal.getsignal(signal.SIGTERM)
-    # Only the main thread can set a handler, and a handler that C has set cannot be put back.
+    # Only the main thread can set a handler, and a handler that C code set cannot be restored.
     if threading.current_thread() is not threading.main_thread() or usual is None:
         yield lambda: has_arrived
         return

@@ -32,7 +32,10 @@ _HINTS = {
     ),
     "task_seconds": ("E010", gettext_lazy("Set a number such as 120, without quotes.")),
     "task_backend": ("E011", gettext_lazy("Use the alias of a backend that TASKS defines.")),
-    "task_queue": ("E012", gettext_lazy("Set the name of a queue of the backend in TASKS.")),
+    "task_queue": (
+        "E012",
+        gettext_lazy("Use the name of a queue that TASKS defines for the backend."),
+    ),
     "enqueue": (
         "E013",
         gettext_lazy("Set the path of a function, such as “myproject.tasks.enqueue_fetch”."),
@@ -47,13 +50,16 @@ def check_settings(**kwargs: Any) -> list[CheckMessage]:
             getattr(conf, name)
         except ImproperlyConfigured as error:
             flaws.append(Error(str(error), hint=str(hint), id=f"{TAG}.{number}"))
-    with suppress(ImproperlyConfigured):  # The loop has reported invalid credentials.
+    with suppress(ImproperlyConfigured):  # The loop above reports invalid credentials.
         has_credentials = conf.has_credentials
         if conf.is_contradictory:
             advice = _("Keep the hash from the panel; only older accounts need a secret.")
             flaws.append(Error(contradictory_credentials(), hint=advice, id=f"{TAG}.E001"))
         elif not has_credentials:
-            advice = _("Create both in the vendor's panel. Without them no group can be fetched.")
+            advice = _(
+                "Create the key and the hash in the vendor's panel. Without them, no group can be "
+                "fetched."
+            )
             flaws.append(CheckWarning(missing_credentials(), hint=advice, id=f"{TAG}.W001"))
     if not any(isinstance(flaw, Error) for flaw in flaws):
         flaws += _check_engine()
@@ -64,7 +70,10 @@ def _check_engine() -> Iterator[CheckMessage]:
     try:
         find_engine()
     except ImproperlyConfigured as error:
-        advice = _("Correct TASKS. Until then, groups can be fetched in the foreground only.")
+        advice = _(
+            "Correct the settings of the task queue. Until then, groups cannot be fetched in the "
+            "admin or with --background."
+        )
         yield CheckWarning(str(error), hint=advice, id=f"{TAG}.W003")
 
 

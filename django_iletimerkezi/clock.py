@@ -1,4 +1,4 @@
-"""Seconds of real time, even while a test has stopped the clock."""
+"""A monotonic clock that keeps running while a test freezes the time."""
 
 import time
 from functools import partial
@@ -6,6 +6,6 @@ from functools import partial
 monotonic = partial(time.monotonic)
 """A partial, because freezegun replaces ``time.monotonic`` in each module that has imported it.
 
-Its replacement chooses the real or the frozen clock by the call stack, so the threads of a fetch
+The replacement chooses the real or the frozen clock by the call stack, so the threads of a fetch
 would read different clocks.
 """

@@ -77,7 +77,7 @@ class Settings:
 
     @property
     def keep_fetches_days(self) -> int | None:
-        """Days after which ``manage.py prune_fetches`` deletes a fetch; None keeps all."""
+        """Days after which ``manage.py prune_fetches`` deletes a fetch, or None to keep all."""
         name = "ILETIMERKEZI_KEEP_FETCHES_DAYS"
         if getattr(settings, name, 90) is None:
             return None
@@ -95,12 +95,12 @@ class Settings:
 
     @property
     def task_queue(self) -> str:
-        """The queue for fetches in the background."""
+        """The backend's queue for fetches in the background."""
         return _text("ILETIMERKEZI_TASK_QUEUE", "default")
 
     @property
     def enqueue(self) -> Callable[[int], object] | None:
-        """The host's function that queues a fetch by its id. None to use Django's tasks."""
+        """The host's function that queues a fetch by its id, or None to use Django's tasks."""
         if getattr(settings, "ILETIMERKEZI_ENQUEUE", None) is None:
             return None
         path = _text("ILETIMERKEZI_ENQUEUE", "")
@@ -114,7 +114,7 @@ class Settings:
 
     @property
     def has_credentials(self) -> bool:
-        """Whether a key is set, and a hash or a secret to derive the hash from."""
+        """Whether a key is set, and a hash or a secret."""
         return bool(self.api_key and (self.api_hash or self.api_secret))
 
     @property

@@ -11,7 +11,7 @@ WHOLE_TREE = 200
 """Most groups in a tree that is shown as a whole. People still scroll through 200 lines."""
 
 FEW = 10
-"""Most details in a summary, which fill half of a usual terminal. The others are counted."""
+"""Most details in a summary: they fill half of a usual terminal. The rest is only counted."""
 
 _BLANKS = " \u115f\u1160\u2800\u3164\uffa0"
 """Letters and symbols that look blank."""

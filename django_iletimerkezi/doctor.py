@@ -1,7 +1,7 @@
 """Checks everything that a fetch needs, step by step.
 
-One request covers most checks. If the request fails, the error names the failed step. All earlier
-steps succeeded.
+One request covers most checks. If the request fails, the error names the failed step, and all
+earlier steps have succeeded.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Finding:
 def examine(group_id: int | None = None) -> Iterator[Finding]:
     """Run all checks and yield a finding for each check. Writes nothing.
 
-    With an id, one check requests that group. Without an id, it requests the main groups, or a
+    One check requests the group ``group_id``. Without an id, it requests the main groups, or a
     single group if the API has no get-groups. All requests and retries together take at most
     ``ILETIMERKEZI_TIMEOUT`` seconds, not counting the DNS lookup of the system.
     """
@@ -124,7 +124,7 @@ def _examine_request(group_id: int | None) -> Iterator[Finding]:
 
 
 def _ask(client: IletimerkeziClient, group_id: int | None) -> list[IletimerkeziError | None]:
-    """Return an error or None per request. If the API has no get-groups, tries get-group too."""
+    """Return an error or None for each request. Tries get-group if the API has no get-groups."""
     end = monotonic() + conf.timeout
     # Group 1 need not exist, because a 463 also proves that the key and the hash are valid.
     ask = partial(client.ask_group, group_id or 1)
@@ -153,7 +153,7 @@ def _passed(step: Step, *, uses_proxy: bool, is_unknown: bool) -> Finding:
     if step == "name" and uses_proxy:
         return Finding(_name(step), "not tried", _("resolved by the proxy"))
     if step == "tls" and url.scheme == "http":
-        return Finding(_name(step), "not tried", _("not used on this machine"))
+        return Finding(_name(step), "not tried", _("not used for http URLs"))
     texts = {
         "environment": _("with a proxy") if uses_proxy else _("no proxy"),
         "name": url.hostname or "",

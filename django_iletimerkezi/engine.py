@@ -23,7 +23,7 @@ _INLINE = {
     "django_tasks.backends.dummy",
     "django_tasks.backends.immediate",
 }
-"""The modules of the backends that run a task in the calling process, or not at all."""
+"""Modules of the backends that run tasks in the calling process, or never."""
 
 
 def find_engine() -> Callable[[int], object] | None:
@@ -42,7 +42,7 @@ def find_engine() -> Callable[[int], object] | None:
 
 
 def describe_cause(error: Exception) -> str:
-    """Return the type and the text of an error, without the passwords of URLs."""
+    """Return the type and the text of an error. Removes user names and passwords from URLs."""
     return re.sub(r"//\S*@", "//…@", f"{type(error).__name__}: {error}")
 
 
@@ -50,7 +50,8 @@ def find_backend() -> Any:
     """Return the backend in ``TASKS`` that runs our task in another process, or None."""
     if not settings.is_overridden("TASKS"):  # type: ignore[misc]  # the stubs lack it
         return None
-    # A host that names no backend for fetches may use TASKS only for tasks of its own.
+    # Without ILETIMERKEZI_TASK_BACKEND, a TASKS setting that does not define "default" is probably
+    # meant for the host's own tasks.
     if conf.task_backend == "default" and "default" not in settings.TASKS:
         return None
     library = find_library()

@@ -21,8 +21,9 @@ Step = Literal["environment", "name", "connection", "tls", "answer"]
 """The steps of a request, in order."""
 
 PATIENCE = 120
-"""Seconds that we wait for the vendor: the longest ``Retry-After`` that we accept, and the longest
-time without any answer during a crawl. Most pauses are shorter, and people do not wait longer."""
+"""Seconds that we wait for the vendor: the longest ``Retry-After`` that we accept, and how long a
+crawl retries throttled requests without any answer. Most pauses are shorter, and people do not wait
+longer."""
 
 
 class IletimerkeziError(Exception):
@@ -125,9 +126,10 @@ class ServiceUnavailable(IletimerkeziError):
     - 429, and 502 to 504 with a ``Retry-After`` up to ``PATIENCE``: ``temporary``, because the same
       request may succeed soon, and ``is_throttled``;
     - 502 to 504 without ``Retry-After``, timeouts and broken connections: ``temporary``;
-    - the same with a longer ``Retry-After``: ``is_fatal``;
-    - other codes from 500 to 599: none of them;
-    - failures that are the same for every group, such as an unknown host: ``is_fatal``.
+    - 429, or 502 to 504, with a longer ``Retry-After``: ``is_fatal``;
+    - other codes from 500 to 599: none of these attributes;
+    - failures that are the same for every group, such as an unknown host: ``is_fatal``, and
+      ``temporary`` if DNS or the network may recover.
     """
 
     def __init__(
@@ -197,14 +199,14 @@ class FetchPaused(IletimerkeziError):
         self.state = state
 
     def __str__(self) -> str:
-        return _("The fetch is not finished. What it has fetched so far is stored.")
+        return _("The fetch is not finished. All answers so far are stored.")
 
 
 class FetchTakenOver(IletimerkeziError):
     """The fetch was cancelled, or another process continues it. Nothing more was stored."""
 
     def __str__(self) -> str:
-        return _("Stopped: the fetch was cancelled, or another process continues it.")
+        return _("Stopped: the fetch was cancelled or taken over by another process.")
 
 
 _BY_CODE: dict[int, type[ApiError]] = {

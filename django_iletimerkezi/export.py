@@ -22,7 +22,7 @@ _FORMULA = tuple("=+-@＝＋－＠")
 """Spreadsheets treat a cell that starts with one of these characters as a formula."""
 
 
-# A writer returns what its file's ``write`` returns: here the line.
+# ``writerow`` returns what the file's ``write`` returns: here, the line.
 _write: Callable[[Iterable[object]], str] = csv.writer(
     SimpleNamespace(write=str), delimiter=";", lineterminator="\n"
 ).writerow
@@ -33,7 +33,7 @@ def csv_lines(
 ) -> Iterator[str]:
     """Return the header and one line per group.
 
-    ``rows`` are tuples: the ancestors of a group, and the group.
+    Each row is a tuple of a group's ancestors and the group.
     """
     header = [
         _("id"),

@@ -30,7 +30,7 @@ class Part(NamedTuple):
 
 
 def search(groups: QuerySet[Group], term: str) -> QuerySet[Group]:
-    """Find the groups that have each word in their name or as their id. Id matches come first."""
+    """Find the groups whose name or id matches each word. Groups found by id come first."""
     words = dict.fromkeys(search_key(term).split())
     if not words or "\0" in term:
         return groups.none()
@@ -76,7 +76,7 @@ def shortened(path: Sequence[Group]) -> tuple[Part, ...]:
 
 
 def path_texts(ids: Collection[int], groups: GroupQuerySet) -> dict[int, str]:
-    """Return the paths to several groups as text, by id, each with the group itself.
+    """Return the paths to several groups as text, by id. Each path ends with the group itself.
 
     Leaves out ids that are not in ``groups``. Uses two queries.
     """
@@ -101,6 +101,6 @@ def tree_texts(groups: GroupQuerySet, most: int) -> dict[int, str] | None:
 
 
 def _path_text(path: Sequence[Part]) -> str:
-    # The parent of the first group is hidden, or the path has a loop.
+    # True if the parent of the first group is hidden, or if the path has a loop.
     is_cut = path[0].group.parent_id is not None
     return " › ".join([*(["…"] if is_cut else []), *(each.text for each in path)])

@@ -1,8 +1,8 @@
-"""A form field that chooses a group by its path.
+"""A form field for choosing a group by its path.
 
-In a small mirror, its widget is a select with all groups. In a large mirror, the user sends a
-search with the form, and then chooses one of the groups found. So the field needs neither a script
-nor a view, and shows only groups of its queryset.
+For a small queryset, its widget is a select with all groups. For a large queryset, the user sends a
+search with the form, and then chooses one of the groups found. The field needs neither a script nor
+a view. It shows only groups of its queryset.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Search(NamedTuple):
 
 
 class GroupSelect(forms.Select):
-    """A select of groups with their paths. In a large mirror, it also has a search box."""
+    """A select of groups with their paths. For a large queryset, it also has a search box."""
 
     choices: Any
 
@@ -93,7 +93,7 @@ def _text(value: Any) -> str:
 
 
 def _beside(attrs: dict[str, Any]) -> dict[str, Any]:
-    """Return the attributes of a search box beside a select, which has the label and the id."""
+    """Return the attributes of a search box. The select beside it keeps the label and the id."""
     named = {"id": f"{attrs['id']}_search"} if "id" in attrs else {}
     return attrs | named | {"aria-label": _("Search for a group")}
 
@@ -115,7 +115,7 @@ class PathIterator(ModelChoiceIterator):  # type: ignore[type-arg]  # not generi
 
 
 class GroupChoiceField(ModelChoiceField):
-    """Chooses a group from ``queryset``, by default from the listed groups.
+    """A field for choosing a group from ``queryset``, by default from the listed groups.
 
     Shows the path of each group. Names of groups outside the queryset do not appear.
     """
@@ -126,8 +126,8 @@ class GroupChoiceField(ModelChoiceField):
         "invalid_choice": gettext_lazy("This group cannot be chosen. Choose another group."),
         "choose": gettext_lazy("Choose a group from the list, or clear the search."),
         "many_matches": gettext_lazy(
-            "More than %(number)s groups match “%(text)s”. Choose a group from the list, or search "
-            "for more of the name."
+            "More than %(number)s groups match “%(text)s”. Choose a group from the list, or enter "
+            "more of the name."
         ),
         "no_match": gettext_lazy("No group matches “%(text)s”. Search for a part of the name."),
     }

@@ -25,5 +25,5 @@ def parse_number(text: str) -> int | None:
 
 
 def parse_digits(digits: str) -> int:
-    """Parse only the first 40 digits: enough to be out of range, and few enough for ``int``."""
+    """Parse at most 40 digits: longer numbers are out of range, and ``int`` refuses over 4,300."""
     return int(digits[:40])

@@ -16,7 +16,7 @@ from .mirror.store import CLOCK_SKEW
 from .models import Change, Fetch, Group, GroupQuerySet
 from .services import FetchResult, GroupResult, PhoneBookResult, Progress
 
-# Texts of SQLite, PostgreSQL and MariaDB, in this order. No exception type is specific enough.
+# Error texts of SQLite, PostgreSQL and MariaDB, in this order. The exception types are too general.
 _NOT_MIGRATED = re.compile(
     r"no such table|no such column|has no column"
     r"|(?:relation|column) .*does not exist"
@@ -97,7 +97,7 @@ def distinct_labels(before: str, after: str) -> tuple[str, str]:
 
 
 def describe_place(parent_id: str, groups: Mapping[int, Group]) -> str:
-    """Return the name of a parent, its id if it is not in ``groups``, or “top level” for none."""
+    """Return a parent's name, its id if it is not in ``groups``, or “top level” for no parent."""
     return str(groups.get(parse_id(parent_id) or 0, parent_id)) if parent_id else _("top level")
 
 
@@ -198,7 +198,7 @@ def _next_step(error: db.Error) -> str:
         return _("Has “manage.py migrate” been run?")
     could_be_connection = isinstance(error, db.OperationalError | db.InterfaceError)
     if could_be_connection and _NOT_CONNECTED.search(str(error)):
-        return _("Check DATABASES, and that the server is running.")
+        return _("Check DATABASES, and whether the database server is running.")
     if _UNSTORABLE.search(str(error)):
         return advise_charset(db.router.db_for_write(Group))
     return ""

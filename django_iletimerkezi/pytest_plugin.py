@@ -1,6 +1,6 @@
 """A pytest plugin with a fixture for the tests of host projects.
 
-pytest imports this module for every project in an environment with this package. So the module
+pytest imports this module in every project whose environment contains this package. So the module
 imports Django and the rest of the package only when a test uses the fixture.
 """
 
@@ -28,8 +28,8 @@ def iletimerkezi_sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
     plugins = request.config.pluginmanager
     with Sandbox() as sandbox:
         if any(map(plugins.has_plugin, ("django", "pytest_django.plugin"))):
-            # pytest-django's fixture undoes all changes of a test in order. Changes made without
-            # this fixture could outlive the test.
+            # pytest-django's fixture undoes the changes of a test in reverse order. Changes made in
+            # another way could outlive the test.
             settings = request.getfixturevalue("settings")
             for name, value in sandbox.settings.items():
                 setattr(settings, name, value)

@@ -227,7 +227,7 @@ def fetch_each(
 
 
 def prune_fetches(*, older_than: timedelta, keep_last: int = 0) -> Pruned:
-    """Delete the fetches that finished more than ``older_than`` ago, with their changes.
+    """Delete the fetches that finished more than ``older_than`` ago, and their changes.
 
     Keeps the newest ``keep_last`` fetches and all unfinished fetches. Deletes in small
     transactions, so that running fetches need not wait. Raises ``django.db.Error``.
@@ -241,12 +241,12 @@ def _limit(seconds: float | None) -> Limit | None:
 
 def _fetch(fetch: Fetch, client: IletimerkeziClient, recorder: Recorder) -> GroupResult:
     with recorder.running():
-        root = cast("Answer", run_group(fetch, client, recorder))  # A new fetch asks for its root.
+        root = cast("Answer", run_group(fetch, client, recorder))  # A new fetch requests its group.
         return GroupResult(group=_mirrored(root), **recorder.counts())
 
 
 def _mirrored(root: Answer) -> Group:
-    """Return the mirrored group. Unsaved if its row was deleted or its name cannot be stored."""
+    """Return the mirrored group, or an unsaved group if the mirror has no row for it."""
     group = root.group
     groups = Group.objects.using(db.router.db_for_write(Group))
     return groups.filter(pk=group.id).first() or Group(

@@ -12,7 +12,7 @@ fetch_finished = Signal()
 groups_changed = Signal()
 """Sent with ``fetch``, ``changes`` and ``kinds`` at the end of every fetch that changed a group.
 
-Sent even if the fetch failed. If its process was killed, sent when the fetch is continued or ended
-later. ``changes`` is the queryset of the changes. It reads the database that the fetch wrote to,
-because a read replica may be behind. ``kinds`` is the set of their ``Change.Kind`` values.
+Sent even if the fetch failed. If its process was killed, sent when another process ends the fetch.
+``changes`` is the queryset of the changes. It reads the database that the fetch wrote to, because a
+read replica may be behind. ``kinds`` is the set of their ``Change.Kind`` values.
 """

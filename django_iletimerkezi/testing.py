@@ -1,7 +1,7 @@
 """A simulation of the vendor's API on loopback, for demos and for tests of host projects.
 
-It uses only the standard library. ``Sandbox`` behaves as documented on the vendor's pages for
-get-group and get-groups::
+It needs only the standard library. ``Sandbox`` behaves as documented on the vendor's
+pages for get-group and get-groups::
 
     with Sandbox(tree=[{"id": 7, "name": "Müşteriler", "count": 3}]) as sandbox:
         with override_settings(**sandbox.settings):
@@ -21,8 +21,6 @@ from collections.abc import Iterable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Thread
 from typing import Any, Self
-
-from requests.structures import CaseInsensitiveDict
 
 from .ids import parse_number
 
@@ -108,8 +106,8 @@ class Sandbox:
     sandbox returns one group or all main groups, each with its direct subgroups. ``aliases`` maps a
     requested id to the id of the returned group. ``latency`` is the delay before each answer, in
     seconds. ``headers`` are added to each answer, or replace its headers. Without ``tree``, the
-    sandbox serves ``PHONE_BOOK`` and ``DOCUMENTED_SAMPLE``, and without ``aliases`` it returns the
-    sample for id 5 too.
+    sandbox serves ``PHONE_BOOK`` and ``DOCUMENTED_SAMPLE``. If ``aliases`` is None too, a request
+    for id 5 returns the sample.
 
     ``asked`` lists the ids of valid get-group requests, in order. ``listings`` counts valid
     get-groups requests. ``asked``, ``listings`` and ``serve`` raise RuntimeError in a forked
@@ -290,11 +288,13 @@ class _Handler(BaseHTTPRequestHandler):
         response = {"status": {"code": code, "message": MESSAGES.get(code, "")}, **fields}
         content = json.dumps({"response": response}, ensure_ascii=False).encode()
         self.send_response_only(code, "OK" if code == 200 else "Error")
-        headers: CaseInsensitiveDict[str] = CaseInsensitiveDict()
-        headers["Date"] = self.date_time_string()
-        headers["Content-Type"] = "application/json; charset=utf-8"
-        headers["Content-Length"] = str(len(content))
-        headers.update(self.server.sandbox.headers)
+        headers = {
+            "Date": self.date_time_string(),
+            "Content-Type": "application/json; charset=utf-8",
+            "Content-Length": str(len(content)),
+        }
+        # In title case, so that a header of the sandbox replaces one of these.
+        headers |= {name.title(): value for name, value in self.server.sandbox.headers.items()}
         for name, value in headers.items():
             self.send_header(name, value)
         if self.close_connection:

@@ -6,9 +6,9 @@ import re
 import unicodedata
 
 SORT_KEY_LENGTH = 200
-"""Most digits in a sort key. Names differ within a hundred letters, and indexes stay small."""
+"""Most digits in a sort key: a hundred letters are enough to sort names, and indexes stay small."""
 SEARCH_KEY_LENGTH = 1_000
-"""Most characters in a search key: enough for names, even if a letter expands to eighteen."""
+"""Most characters in a search key: enough for names, although one character can become 18."""
 
 _PUNCTUATION = " !\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
 _LETTERS = "abcçdefgğhıijklmnoöpqrsştuüvwxyz"
@@ -35,7 +35,7 @@ _TO_PLAIN = _Plain(
 class _Weights(dict[int, str]):
     """Maps a known character to two digits, and any other to 9 and its code point in seven digits.
 
-    Digits, because every collation sorts them the same way.
+    The values are digits, because every collation sorts digits the same way.
     """
 
     def __missing__(self, code: int) -> str:

@@ -330,7 +330,7 @@ def test_a_fetch_fails_after_a_slice_without_any_answer() -> None:
             fetch = services.start_fetch(5)
             work()
     assert reread(fetch).state == State.FAILED
-    assert reread(fetch).error == "iletimerkezi answered for no group within 1 seconds."
+    assert reread(fetch).error == "iletimerkezi did not answer for any group within 1 seconds."
 
 
 def test_sigterm_ends_a_slice_and_calls_the_handler_of_the_worker() -> None:
@@ -519,7 +519,8 @@ def test_a_fetch_that_was_silent_for_too_long_fails() -> None:
     queue.clear()
     assert services.resume_fetches() == 0
     assert not queue
-    assert (reread(fetch).state, reread(fetch).error) == ("failed", "Interrupted for too long.")
+    reason = "The fetch was interrupted for too long to be continued."
+    assert (reread(fetch).state, reread(fetch).error) == ("failed", reason)
 
 
 def test_a_fetch_that_cannot_be_queued_again_is_resumed_later() -> None:
@@ -743,7 +744,7 @@ def test_a_phone_book_that_was_interrupted_for_too_long_fails_with_all_its_parts
         assert background.end_if_old(part)
     assert part.state == State.FAILED
     assert set(Fetch.objects.values_list("state", "error")) == {
-        ("failed", "Interrupted for too long.")
+        ("failed", "The fetch was interrupted for too long to be continued.")
     }
 
 

@@ -112,7 +112,7 @@ def test_the_fetch_form_queues_a_fetch_and_redirects_to_its_page(
     answer = client.post(url("fetch"), {"group_id": 1, "recursive": "on"}, follow=True)
     queued = Fetch.objects.get()
     assert answer.redirect_chain == [(page_of("change", queued.pk), 302)]
-    assert messages(answer) == [("success", "1 fetch runs in the background.")]
+    assert messages(answer) == [("success", "1 fetch is running in the background.")]
     assert f'href="{page_of("change", queued.pk)}">Details</a>' in answer.content.decode()
     assert (queued.source, queued.started_by) == (Fetch.Source.ADMIN, "superuser")
     assert (queued.group_id, queued.depth, queued.state) == (1, None, State.QUEUED)
@@ -141,7 +141,7 @@ def test_users_who_may_not_view_fetches_are_redirected_to_the_list_of_groups() -
     client = client_for("fetcher")
     answer = client.post(url("fetch"), {"group_id": 1}, follow=True)
     assert answer.redirect_chain == [(url("changelist"), 302)]
-    assert messages(answer) == [("success", "1 fetch runs in the background.")]
+    assert messages(answer) == [("success", "1 fetch is running in the background.")]
     assert "Details" not in text(answer)
 
 
@@ -150,7 +150,7 @@ def test_the_fetch_action_queues_a_fetch_for_each_selected_group(client: Client)
     plant(LINKS, NAMES)
     answer = act(client, "fetch_selected", 3, 4)
     assert answer.redirect_chain[-1] == (url("changelist"), 302)
-    assert messages(answer) == [("success", "2 fetches run in the background.")]
+    assert messages(answer) == [("success", "2 fetches are running in the background.")]
     assert sorted(states()) == [(3, "queued"), (4, "queued")]
     link = re.search(r'href="([^"]*)">Details', answer.content.decode())
     assert link
@@ -291,8 +291,8 @@ def test_the_fetch_of_a_large_group_pauses_and_can_be_continued(
     assert (stopped.state, stopped.token) == (State.QUEUED, None)
     assert 1 <= stopped.asked < 30
     pause = (
-        f"Paused after 20 seconds: {stopped.asked} of {stopped.known} known groups are fetched "
-        "and stored."
+        f"Paused after 20 seconds: {stopped.asked} of {stopped.known} known groups have been "
+        "fetched and stored."
     )
     assert messages(answer) == [("warning", pause)]
     assert "Paused. All answers so far are stored." in text(answer)
@@ -305,7 +305,7 @@ def test_the_fetch_of_a_large_group_pauses_and_can_be_continued(
     stopped.refresh_from_db()
     assert (stopped.state, stopped.asked, stopped.created) == (State.SUCCEEDED, 30, 30)
     answer = client.post(address, follow=True)
-    finished = "The fetch is finished, or another process works on it."
+    finished = "The fetch is finished, or another process is working on it."
     assert messages(answer) == [("warning", finished)]
 
 
@@ -395,7 +395,7 @@ def test_a_fetch_with_a_time_limit_pauses_when_the_time_is_up(
 def test_a_fetch_without_an_answer_fails_at_its_time_limit(server: Forest) -> None:
     is_over = threading.Event()
     server.before_sending = lambda number: is_over.wait()
-    with pytest.raises(ServiceUnavailable, match="answered for no group within 0 seconds"):
+    with pytest.raises(ServiceUnavailable, match="did not answer for any group within 0 seconds"):
         services.fetch_group(1, seconds=0)
     is_over.set()
     assert states() == [(1, State.FAILED)]
@@ -459,7 +459,9 @@ def test_a_fetch_that_was_silent_for_too_long_fails(client: Client, engine: str 
     waiting = paused(alive_at=timezone.now() - timedelta(days=2))
     with override_settings(ILETIMERKEZI_ENQUEUE=engine):
         answer = client.post(page_of("continue", waiting.pk), follow=True)
-    assert messages(answer) == [("error", "Interrupted for too long.")]
+    assert messages(answer) == [
+        ("error", "The fetch was interrupted for too long to be continued.")
+    ]
     assert Fetch.objects.get().state == State.FAILED
     assert list(queue) == []
 
@@ -482,7 +484,7 @@ def test_a_running_fetch_is_cancelled(client: Client) -> None:
     }
     assert "formaction" not in answer.content.decode()
     answer = client.post(address, follow=True)
-    assert messages(answer) == [("warning", "The fetch was already finished.")]
+    assert messages(answer) == [("warning", "The fetch had already finished.")]
 
 
 def test_a_database_error_while_a_fetch_is_cancelled_is_shown(

@@ -99,7 +99,7 @@ def test_the_command_points_to_the_list_of_fetches_if_the_page_of_a_fetch_has_no
 ) -> None:
     with override_settings(ROOT_URLCONF=urls):
         outcome = run("fetch_group", "5", "--background")
-    assert "(group 5) is queued: look in the list of fetches in the admin\n" in outcome.out
+    assert "(group 5) is queued: see the list of fetches in the admin\n" in outcome.out
 
 
 urlpatterns: list[Any] = []
@@ -155,7 +155,8 @@ def test_a_fetch_that_was_interrupted_for_two_days_fails() -> None:
     interrupt(fetch, ago=timedelta(days=2))
     assert run("resume_fetches").out == "Queued 0 fetches again.\n"
     fetch.refresh_from_db()
-    assert (fetch.state, fetch.error) == ("failed", "Interrupted for too long.")
+    reason = "The fetch was interrupted for too long to be continued."
+    assert (fetch.state, fetch.error) == ("failed", reason)
 
 
 def start(group_id: int | None = None, **options: Any) -> Fetch:
@@ -226,8 +227,8 @@ def test_a_fetch_that_is_cancelled_while_resume_fetches_runs_is_not_continued(
     outcome = run("resume_fetches")
     assert outcome.out.splitlines() == [
         f"Fetch {second.pk} (group 2): succeeded",
-        f"Fetch {first.pk} (group 1): Stopped: the fetch was cancelled, or another process "
-        "continues it.",
+        f"Fetch {first.pk} (group 1): Stopped: the fetch was cancelled or taken over by "
+        "another process.",
     ]
     assert outcome.status == 0
 

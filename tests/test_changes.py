@@ -78,7 +78,7 @@ def test_the_summary_lists_ten_changes_and_counts_the_others(vendor: Sandbox) ->
     vendor.serve([*CHANGED, *(group(pk, str(pk), 0) for pk in range(11, 18))])
     *lines, last = lines_after_summary(run("fetch_groups").out)
     assert len(set(lines)) == 10
-    assert last == "… and 2 more changes. A fetch with --changes prints all its changes."
+    assert last == "… and 2 more changes. Use --changes next time to print all changes."
 
 
 def test_the_changes_option_prints_all_changes_instead_of_the_tree(vendor: Sandbox) -> None:
@@ -150,7 +150,7 @@ def test_groups_without_a_row_are_named_by_their_ids(vendor: Sandbox) -> None:
 def test_the_changes_option_rejects_the_csv_format() -> None:
     outcome = run("fetch_groups", "--changes", "--format", "csv")
     assert (outcome.status, outcome.out) == (1, "")
-    assert outcome.err == "CommandError: Use --changes with the format tree or json.\n"
+    assert outcome.err == "CommandError: --changes requires the format tree or json.\n"
 
 
 def test_changes_are_not_printed_with_verbosity_0(vendor: Sandbox) -> None:

@@ -36,7 +36,7 @@ def test_missing_credentials_are_reported_as_a_warning(given: dict[str, str]) ->
     assert message.id == "django_iletimerkezi.W001"
     assert "set ILETIMERKEZI_API_KEY and ILETIMERKEZI_API_HASH" in message.msg
     assert message.hint
-    assert "Create both in the vendor's panel" in message.hint
+    assert "Create the key and the hash in the vendor's panel" in message.hint
 
 
 @pytest.mark.parametrize(

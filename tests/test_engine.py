@@ -169,7 +169,7 @@ def test_an_unusable_backend_is_reported_by_the_checks(settings: dict[str, Any],
     assert isinstance(message, CheckWarning)
     assert message.id == "django_iletimerkezi.W003"
     assert text in message.msg
-    assert "Correct TASKS" in (message.hint or "")
+    assert "Correct the settings of the task queue" in (message.hint or "")
 
 
 def test_the_checks_report_a_tasks_setting_on_django_5_without_the_backport() -> None:

@@ -335,8 +335,8 @@ def test_an_initial_group_that_no_longer_exists_is_not_selected(large: None) -> 
         ("istan", "Listeden bir grup seçin veya aramayı temizleyin."),
         (
             "g0",
-            "“g0” ile 200'den fazla grup eşleşiyor. Listeden bir grup seçin veya adın daha uzun "
-            "bir bölümünü arayın.",
+            "“g0” ile 200 gruptan fazlası eşleşiyor. Listeden bir grup seçin veya adın daha uzun "
+            "bir bölümünü yazın.",
         ),
         ("", "Bu grup seçilemez. Başka bir grup seçin."),
     ],

@@ -131,7 +131,7 @@ def test_the_fetch_list_is_translated_into_turkish(client: Client) -> None:
         "ayşe (admin)",
         "1\xa0saat önce",
         "4,0\xa0sn",
-        "1 yeni, 4 güncellendi, 1 artık listede yok, 3 başarısız",
+        "1 yeni, 4 güncellendi, 1 artık listede yok, 3 getirilemedi",
     ]
     assert listed[3][1] == "yarıda kaldı"
 
@@ -321,7 +321,7 @@ def test_the_page_of_a_fetch_shows_its_changes(client: Client) -> None:
     ]
     assert [link.text for link in page.context["kinds"]] == [
         *("All (7)", "created (1)", "renamed (1)", "contacts changed (1)", "moved (2)"),
-        *("missing (1)", "returned (1)"),
+        *("missing (1)", "listed again (1)"),
     ]
     assert page.context["pages"] == []
     assert [row.group for row in page.context["changes"]][:3] == ["", "Isparta", "Kadıköy"]
@@ -957,7 +957,7 @@ def test_the_changes_of_hidden_groups_do_not_appear_on_any_page(
         (2, "returned", "", ""),
     ]
     assert [link.text for link in page.context["kinds"]] == [
-        *("All (4)", "moved (2)", "missing (1)", "returned (1)")
+        *("All (4)", "moved (2)", "missing (1)", "listed again (1)")
     ]
     assert [row["id"] for row in page.context["failures"]] == [3, 5, 77]
     addresses = [page_of("changelist"), url("changelist"), f"{url('changelist')}?changed=week"]

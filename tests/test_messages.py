@@ -26,7 +26,7 @@ from django_iletimerkezi.models import Fetch, Group
 from django_iletimerkezi.services import GroupResult, PhoneBookResult
 
 MIGRATE = " Has “manage.py migrate” been run?"
-REACH = " Check DATABASES, and that the server is running."
+REACH = " Check DATABASES, and whether the database server is running."
 
 
 def counts(factor: int = 1) -> dict[str, Any]:

@@ -60,7 +60,7 @@ def flaw(body: bytes, http_status: int = 200) -> str:
     with pytest.raises(UnexpectedResponse) as caught:
         read(body, http_status)
     start = "Invalid answer from iletimerkezi: "
-    end = ". Check ILETIMERKEZI_BASE_URL, or look for a newer release."
+    end = ". Check ILETIMERKEZI_BASE_URL, or look for a newer release of django-iletimerkezi."
     assert str(caught.value).startswith(start)
     assert str(caught.value).endswith(end)
     return str(caught.value).removeprefix(start).removesuffix(end)

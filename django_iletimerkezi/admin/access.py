@@ -1,4 +1,4 @@
-"""Decides which groups and changes a user may see, from ``get_queryset`` of the admins."""
+"""Decides which groups and changes a user may see, based on ``get_queryset`` of the admins."""
 
 from __future__ import annotations
 
@@ -12,16 +12,15 @@ from ..models import Change, ChangeQuerySet, Fetch, Group, GroupQuerySet
 
 
 def is_filtered(rows: QuerySet[Any]) -> bool:
-    """Does a query leave out rows, as a host's ``get_queryset`` may do to hide them?
+    """Does a query have a condition? A host's ``get_queryset`` may use one to hide rows.
 
-    If it leaves out groups, pages do not use stored totals, because stored totals include the
-    hidden groups.
+    If groups are hidden, pages do not show stored totals, because these include hidden groups.
     """
     return bool(rows.query.where)
 
 
 def find_admin(request: HttpRequest, site: AdminSite, model: type[Model]) -> ModelAdmin[Any] | None:
-    """Return the admin of a model or of its proxy. Prefers an admin that the user may view."""
+    """Return the admin of a model or of a proxy model. Prefers an admin that the user may view."""
     registry = site._registry  # noqa: SLF001 - Django has no public way to list registered models
     found = (own for each, own in registry.items() if each._meta.concrete_model is model)
     admins = sorted(found, key=lambda own: own.model is not model)
@@ -42,7 +41,7 @@ def visible_groups(request: HttpRequest, site: AdminSite) -> GroupQuerySet:
 
 
 def plain(groups: Any) -> GroupQuerySet:
-    """Drop the related objects that a host's ``get_queryset`` loads: a history needs only names."""
+    """Do not load related objects, even if a host's ``get_queryset`` does. We need only names."""
     found: GroupQuerySet = groups.select_related(None).prefetch_related(None)
     return found
 

@@ -29,7 +29,7 @@ FROM_VAR = "_from"
 START_VAR = "_start"
 
 MAX_QUERY = 600
-"""Most characters in a query string. Users type less, and each link repeats the query string."""
+"""Most characters in a query string. Each link repeats the query string, and nobody types more."""
 
 
 class Summary(NamedTuple):
@@ -165,7 +165,7 @@ class TreeChangeList(SafeChangeList):
         found = self._page(request, self.queryset.filter(parent=group_id).order_by(*ORDER))
         below = tree.next_level(found, self.root_queryset, self.queryset)
         shown = tree.arrange([*top, *found, *below], paged=group_id)
-        # Do not offer "select all", because all selectable groups are on the page.
+        # Do not offer "select all": it would also select the groups outside of this tree.
         self.result_count = sum(isinstance(node, tree.Node) for node in shown)
         self.full_result_count = self.result_count
         return shown
@@ -173,8 +173,8 @@ class TreeChangeList(SafeChangeList):
     def _page(self, request: HttpRequest, groups: GroupQuerySet) -> list[tree.Node]:
         self.paginator = self.model_admin.get_paginator(request, groups, tree.PAGE)
         if self.page_num == 1:
-            # Do not count the groups at the top, because finding them in a filtered tree is the
-            # slowest query of all. In most trees, the top level fits on one page.
+            # Do not count the top groups, because in a filtered tree this is the slowest query of
+            # all. In most trees, the top level fits on one page.
             found = list(groups[: tree.PAGE + 1])
             self.multi_page = len(found) > tree.PAGE
             return self._nodes(found[: tree.PAGE])

@@ -1,7 +1,7 @@
 """Shows recorded changes on the pages of fetches and groups, and marks changed groups in the tree.
 
-The admins import this module only when needed, because Django imports them at the start of every
-manage.py command.
+The admin modules import this module only when needed, because Django imports the admin modules at
+the start of every manage.py command.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from .html import exact, format_number
 from .tree import PAGE
 
 NEWEST = PAGE // 2
-"""Changes of a group shown at a time, in the list and in the chart. More dots would touch."""
+"""Most changes of a group in the list and in the chart. More dots in the chart would touch."""
 
 
 class Row(NamedTuple):
@@ -47,7 +47,7 @@ class Row(NamedTuple):
 
 
 class Link(NamedTuple):
-    """A link to a part of a list of changes."""
+    """A link to one kind or one page of changes."""
 
     text: str
     query: str
@@ -67,7 +67,7 @@ def rows(
     """Return a row for each change. ``groups`` are the groups that the user may see."""
     named = mentioned_groups(changes, groups)
     labels = {value: str(text) for value, text in Change.Kind.choices}
-    # Cached, because many rows share a day and formatting is slow.
+    # Cached, because formatting is slow and many rows share a day.
     format_day = cache(date_format)
 
     def row(change: Change) -> Row:
@@ -100,7 +100,7 @@ def _values(change: Change, named: Mapping[int, Group]) -> tuple[str, str]:
 
 
 def _number(text: str) -> str:
-    """Format a number. A host may have written any other text, which is shown as it is."""
+    """Format a number. Shortens any other text, which a host may have written."""
     number = parse_number(text)
     return label(text) if number is None else format_number(number)
 
@@ -110,10 +110,10 @@ def changes_of_fetch(
 ) -> tuple[list[Link], list[Change], list[Link]]:
     """Return links to the kinds of changes, the changes of one page, and links to the pages.
 
-    ``given`` is the query string. An invalid kind selects all kinds, an invalid page number the
-    first page.
+    ``given`` has the parameters of the query string. An invalid kind selects all kinds. An invalid
+    page number selects the first page.
     """
-    changes = changes.order_by("kind", "pk")  # The order of the index.
+    changes = changes.order_by("kind", "pk")  # In index order.
     counts = dict(changes.order_by().values_list("kind").annotate(Count("pk")))
     total = sum(counts.values())
     kind = given.get("kind", "")
@@ -123,7 +123,7 @@ def changes_of_fetch(
     paginator = Paginator(range(total), PAGE)
     number = _page_number(paginator, given.get("p", ""))
     start = (number - 1) * PAGE
-    # The index has the ids, so that only the rows of this page are read from the table.
+    # Read the ids from the index first, so that only the rows of this page are read from the table.
     ids = list(changes.values_list("pk", flat=True)[start : start + PAGE])
     page = changes.model.objects.using(changes.db).filter(pk__in=ids).order_by("kind", "pk")
     return list(_kinds(counts, kind)), list(page), list(_pages(paginator, number, kind))
@@ -173,10 +173,10 @@ def changes_of_group(changes: ChangeQuerySet, given: str) -> tuple[list[Change],
 def recent_marks(
     changes: ChangeQuerySet | None, groups: Collection[Group], using: str
 ) -> dict[int, str]:
-    """Return a text for each of the groups that changed in the last day. Uses one query.
+    """Map each group that changed in the last day to the text of its mark. Uses one query.
 
-    Groups created by the first fetch that recorded changes are not marked as new. Otherwise
-    every group would be marked after this fetch.
+    Groups that were created by the first fetch with changes are not marked as new. Otherwise that
+    fetch would mark every group.
     """
     if changes is None or not groups:
         return {}
@@ -195,7 +195,7 @@ def recent_marks(
 
 
 def contacts_over_time(group: Group, changes: ChangeQuerySet) -> list[Point]:
-    """Return a group's latest numbers of contacts, oldest first. Empty if there is only one."""
+    """Return a group's latest contact counts, oldest first. Empty if there is only one."""
     kinds = [Change.Kind.CREATED, Change.Kind.RECOUNTED]
     newest = list(changes.filter(kind__in=kinds).order_by("-pk")[:NEWEST])
     # Stop at CREATED: older changes belong to a row that was deleted from the mirror.

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-# 600 by 100, stretched to the size of the page. A margin of 5 keeps the dots inside.
+# The view box of 600 by 100 is stretched to fit the page. A margin of 5 keeps the dots inside.
 _CHART = """<svg class="iletimerkezi-chart" role="img" aria-label="{label}" \
 viewBox="0 0 600 100" preserveAspectRatio="none">
 <path class="iletimerkezi-line" d="{line}" vector-effect="non-scaling-stroke"/>

@@ -1,7 +1,7 @@
 """The admin pages of recorded fetches. Users can browse and delete fetches, but not edit them.
 
-Imports ``changes`` and the mirror only when needed, because Django imports this module at
-the start of every manage.py command.
+Imports ``changes``, ``fetch_runs``, ``messages`` and the mirror only when needed, because Django
+imports this module at the start of every manage.py command.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ from .progress import continuable, describe_numbers, describe_status, live, note
 class FetchList(SafeChangeList):
     """The list of fetches. Leaves out parts, and shows the name of each fetch's group."""
 
-    # A filter in FetchAdmin.get_queryset would also hide changes: see access.is_filtered.
+    # Not in FetchAdmin.get_queryset, because visible_changes would then hide the parts' changes.
     def get_queryset(self, *args: Any, **kwargs: Any) -> QuerySet[Fetch]:
         return super().get_queryset(*args, **kwargs).filter(parent=None)
 
@@ -197,7 +197,7 @@ class FetchAdmin(ReadOnlyAdmin):
         return cast("Fetch | None", fetch)
 
     def _group_url(self, request: HttpRequest) -> Callable[[int], str]:
-        """Return a function from a group id to its URL, empty if the user may not view groups."""
+        """Return a function from group ids to URLs, or to "" if the user may not view groups."""
         group_admin = find_admin(request, self.admin_site, Group)
         if not group_admin or not group_admin.has_view_permission(request):
             return lambda pk: ""
@@ -361,7 +361,10 @@ class FetchAdmin(ReadOnlyAdmin):
         return fetch
 
     def _may_fetch(self, request: HttpRequest, fetch: Any) -> bool:
-        """May the user fetch the group of this fetch? Without a group: may the user fetch?"""
+        """May the user fetch the group of this fetch?
+
+        If there is no such group, or the user may not see it: may the user fetch at all?
+        """
         group_admin = self._fetching_admin(request)
         group = fetch.named_groups.get(fetch.group_id) if fetch else None
         return group_admin is not None and group_admin.has_fetch_permission(request, group)
@@ -376,7 +379,7 @@ class FetchAdmin(ReadOnlyAdmin):
         return None
 
     def retry_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Fetch the failed groups again, with everything below if the fetch had no depth."""
+        """Fetch the failed groups again, recursively if the fetch had no depth limit."""
         fetch = self._requested(request, object_id)
         group_admin = self._fetching_admin(request)
         if not group_admin:

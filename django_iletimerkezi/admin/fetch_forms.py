@@ -7,13 +7,13 @@ from django.utils.translation import gettext_lazy
 from ..ids import MAX_ID
 
 IN_BACKGROUND = gettext_lazy("The fetch runs in the background. You can leave the page.")
-"""The help text if there is a task queue."""
+"""Help text of both forms if there is a task queue."""
 
 
 class FetchForm(forms.Form):
     group_id = forms.IntegerField(
         label=gettext_lazy("Group id"),
-        help_text=gettext_lazy("The id that the vendor's panel shows."),
+        help_text=gettext_lazy("The id shown in the vendor's panel."),
         min_value=1,
         max_value=MAX_ID,
         widget=AdminIntegerFieldWidget({"class": "vIntegerField iletimerkezi-input"}),

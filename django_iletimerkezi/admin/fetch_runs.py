@@ -50,8 +50,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("django_iletimerkezi")
 
 SECONDS = 20
-"""Seconds that a web request fetches before the fetch pauses. Gunicorn ends a request after 30
-seconds, and the pause needs some of them to store the answers."""
+"""Seconds that a web request fetches before the fetch pauses. By default, Gunicorn ends a request
+after 30 seconds, and storing the answers takes a few seconds."""
 
 
 class Run(NamedTuple):
@@ -64,9 +64,9 @@ class Run(NamedTuple):
 def fetch_or_queue(
     admin: FetchingAdmin, request: HttpRequest, ids: Sequence[int | None], *, recursive: bool
 ) -> Run:
-    """Fetch groups, None for the phone book, and add messages about the outcome.
+    """Fetch some groups, or the phone book if ``ids`` is ``[None]``, and add messages.
 
-    Queues the fetches instead if there is a task queue.
+    If there is a task queue, queues the fetches instead.
     """
     try:
         engine = find_engine()
@@ -98,8 +98,8 @@ def _queue(
                 fetches.append(fetch)
     if fetches:
         text = ngettext(
-            "%s fetch runs in the background.",
-            "%s fetches run in the background.",
+            "%s fetch is running in the background.",
+            "%s fetches are running in the background.",
             len(fetches),
         )
         messages.success(
@@ -114,7 +114,9 @@ def continue_or_queue(request: HttpRequest, fetch: Fetch) -> None:
     try:
         engine = find_engine()
         if not continuable(is_queueing=engine is not None).filter(pk=fetch.pk).exists():
-            messages.warning(request, _("The fetch is finished, or another process works on it."))
+            messages.warning(
+                request, _("The fetch is finished, or another process is working on it.")
+            )
         elif end_if_old(fetch):
             messages.error(request, fetch.error)
         elif engine:
@@ -139,11 +141,11 @@ def cancel(request: HttpRequest, fetch: Fetch) -> None:
         if was_unfinished:
             messages.success(request, _("The fetch was cancelled."))
         else:
-            messages.warning(request, _("The fetch was already finished."))
+            messages.warning(request, _("The fetch had already finished."))
 
 
 def queue_interrupted() -> None:
-    """Queue interrupted fetches again. Logs errors, because the page does not depend on them."""
+    """Queue interrupted fetches again. Only logs errors, because the page can still be shown."""
     try:
         resume_fetches()
     except (db.Error, ImproperlyConfigured):
@@ -175,8 +177,8 @@ def _fetch_each(
 ) -> Run:
     """Fetch groups one by one, and add messages about the outcome.
 
-    If the user may not see a fetched group, messages and log do not show its name, and the returned
-    object has only an id.
+    If the user may not see a fetched group, the messages and the log do not show its name, and the
+    returned object has only an id.
     """
     groups = admin.get_queryset(request)
     results: list[GroupResult] = []
@@ -213,7 +215,7 @@ def _fetch_each(
 def _add_results(
     admin: FetchingAdmin, request: HttpRequest, results: Sequence[FetchResult]
 ) -> None:
-    """Add the warnings of some fetches, and one message with all their counts."""
+    """Add the warnings of some fetches, and one message with the counts of all these fetches."""
     if not results:
         return
     warnings = dict.fromkeys(
@@ -233,8 +235,8 @@ def _add_pause(admin: FetchingAdmin, request: HttpRequest, pause: FetchPaused) -
 
 def _describe_pause(fetch: Fetch) -> str:
     return _(
-        "Paused after %(seconds)s seconds: %(asked)s of %(known)s known groups are fetched and "
-        "stored."
+        "Paused after %(seconds)s seconds: %(asked)s of %(known)s known groups have been fetched "
+        "and stored."
     ) % {"seconds": SECONDS, "asked": fetch.asked, "known": fetch.known}
 
 

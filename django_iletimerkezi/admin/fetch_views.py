@@ -102,18 +102,18 @@ class FetchingAdmin(ReadOnlyAdmin):
     def fetch(
         self, request: HttpRequest, ids: Sequence[int | None], *, recursive: bool = False
     ) -> Run:
-        """Fetch or queue groups, None for the phone book, and add messages about the outcome."""
+        """Fetch or queue groups, or the phone book if ``ids`` is ``[None]``, and add messages."""
         from .fetch_runs import fetch_or_queue  # noqa: PLC0415 - see the module's docstring
 
         return fetch_or_queue(self, request, ids, recursive=recursive)
 
     def _url_after(self, request: HttpRequest, fetches: Sequence[Fetch]) -> str:
-        """Return the URL of a single fetch that the user may view, else of the list of groups."""
+        """Return the URL of a single fetch if the user may view it, else of the group list."""
         url = self.record_url(request, fetches) if len(fetches) == 1 else ""
         return url or self._url("changelist")
 
     def record_url(self, request: HttpRequest, fetches: Sequence[Fetch | None]) -> str:
-        """Return the URL of a single fetch, or of the list that shows only these fetches.
+        """Return the URL of a single fetch, or of the list from the first to the last fetch.
 
         Empty if nothing was recorded, or if the user may not view fetches.
         """
@@ -200,7 +200,7 @@ class FetchingAdmin(ReadOnlyAdmin):
 
 
 def has_engine() -> bool:
-    """Is there a task queue? Returns False for invalid settings, which a fetch reports."""
+    """Is there a task queue? Returns False for invalid settings, because a fetch reports them."""
     with suppress(ImproperlyConfigured):
         return find_engine() is not None
     return False

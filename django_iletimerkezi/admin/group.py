@@ -64,7 +64,7 @@ class Choice(NamedTuple):
 
 
 class PathPaginator(Paginator):  # type: ignore[type-arg]  # not generic at run time
-    """Pages of groups with their paths. ``everything`` has the groups that the user may see."""
+    """Pages of groups, shown as paths. ``everything`` has the groups that the user may see."""
 
     everything: GroupQuerySet
 
@@ -76,7 +76,7 @@ class PathPaginator(Paginator):  # type: ignore[type-arg]  # not generic at run 
 
 
 class GroupAdmin(FetchingAdmin):
-    """Lets users browse, fetch and delete groups. Deleting changes the mirror only.
+    """Lets users browse, fetch and delete groups. Deleting changes only the mirror.
 
     A subclass adds columns to the tree with ``list_display``. ``list_per_page`` and the names in
     ``search_fields`` have no effect, because the page size of the tree and the fields of the search
@@ -165,7 +165,7 @@ class GroupAdmin(FetchingAdmin):
         return response
 
     def subgroups_view(self, request: HttpRequest) -> HttpResponse:
-        """Return the subgroup rows of the requested groups, without the rest of the page."""
+        """Return only the table rows with the subgroups of the requested groups."""
         changelist = self._read_list(request)
         if isinstance(changelist, HttpResponse):
             return changelist
@@ -199,7 +199,7 @@ class GroupAdmin(FetchingAdmin):
             return HttpResponseRedirect(f"{self._url('changelist')}?{ERROR_FLAG}=1")
 
     def _running_context(self, request: HttpRequest) -> dict[str, Any]:
-        """Return context about the newest active fetch, if the user may view or start fetches."""
+        """Return the newest active fetch as context, if the user may view or start fetches."""
         fetch_admin = find_fetch_admin(request, self.admin_site)
         if not fetch_admin and not self.has_fetch_permission(request):
             return {}
@@ -270,7 +270,7 @@ class GroupAdmin(FetchingAdmin):
     ) -> Group | None:
         group: Any = super().get_object(request, object_id, from_field)
         if group:
-            # Store these values for the read-only fields, because they do not receive the request.
+            # Store what the read-only fields show, because their methods receive no request.
             group.everything = self.get_queryset(request)
             group.path = read_paths([group.pk], group.everything).get(group.pk, ())
         return cast("Group | None", group)

@@ -62,7 +62,7 @@ class Table:
     """The options that all rows of a table share.
 
     Links append a group id to ``tree_query``. If ``largest`` is not 0, bars compare the totals with
-    this number. ``marks`` maps the ids of recently changed groups to a text.
+    this number. ``marks`` maps the ids of recently changed groups to the texts of their marks.
     """
 
     groups_url: str
@@ -75,7 +75,7 @@ class Table:
     has_checkboxes: bool = False
     is_flat: bool = False
     is_popup: bool = False
-    # Cached, because many rows share a day or a number and formatting is slow.
+    # Cached, because formatting is slow and many rows share a day or a number.
     format_day: Callable[[date], str] = field(default_factory=lambda: cache(date_format))
     format_number: Callable[[int], str] = field(default_factory=lambda: cache(format_number))
 
@@ -224,7 +224,7 @@ def _more(more: More, table: Table) -> SafeString:
 
 
 def time_tag(moment: datetime, format_day: Callable[[date], str] = date_format) -> SafeString:
-    """Show how long ago a moment was. A tooltip shows the exact time."""
+    """Render how long ago a moment was, with the exact time as a tooltip."""
     precise = exact(moment, format_day)
     return format_html(_TIME, iso=moment.isoformat(), exact=precise, text=ago(moment))
 

@@ -28,7 +28,7 @@ def is_allowed(lookup: str, value: str, options: Options[Any], declared: Iterabl
     fields, suffix = _resolve(lookup, options)
     if fields and isinstance(fields[0], JSONField):
         return False  # SQLite raises an error for some lookups.
-    # Stored totals include hidden groups, so filters by totals could reveal these groups.
+    # Stored totals include hidden groups, so a filter on totals could reveal hidden groups.
     is_derived = bool(fields) and fields[0].name in {"total", "unexplored"}
     is_own = not is_derived and (len(fields) < 2 or fields[1:] == [options.pk])
     if not fields or (is_own and fields[0].concrete and suffix in _BOUNDED):

@@ -32,7 +32,7 @@ TEMPLATES = "django_iletimerkezi/admin"
 
 
 class ReadOnlyAdmin(ModelAdmin):
-    """Base class of our admins. Users browse and delete rows, but do not add or edit rows."""
+    """Base class of our admins. Users can browse and delete rows, but not add or edit them."""
 
     class Media:
         css: ClassVar = {"all": ("django_iletimerkezi/tree.css",)}
@@ -59,7 +59,7 @@ class ReadOnlyAdmin(ModelAdmin):
         return is_allowed(lookup, value, self.opts, declared)
 
     def _selects_too_many(self, request: HttpRequest, queryset: QuerySet[Any]) -> bool:
-        """Are more rows selected for an action than a page can list for a confirmation?"""
+        """Are more than ``MAX_ROWS`` rows selected for an action?"""
         selected = request.POST.getlist(helpers.ACTION_CHECKBOX_NAME)
         is_all = request.POST.get("select_across", "0") != "0"
         return (queryset.count() if is_all else len(selected)) > tree.MAX_ROWS
@@ -98,7 +98,7 @@ class ReadOnlyAdmin(ModelAdmin):
 
 
 class SafeChangeList(ChangeList):
-    """A list that rejects filter values that the database cannot compare with the field."""
+    """A list that rejects a filter if the database cannot compare the field with its value."""
 
     def get_filters_params(self, params: dict[str, Any] | None = None) -> dict[str, Any]:
         given = super().get_filters_params(params)
@@ -109,16 +109,16 @@ class SafeChangeList(ChangeList):
 
 
 def page_url(model_admin: ModelAdmin, page: str, *args: object) -> str:
-    """Return the URL of an admin's page, for example of “changelist”."""
+    """Return the URL of an admin page, for example “changelist”."""
     options = model_admin.opts
     name = f"admin:{options.app_label}_{options.model_name}_{page}"
     return reverse(name, args=args, current_app=model_admin.admin_site.name)
 
 
 def outside_transactions(view: _View) -> _View:
-    """Exempt a view that fetches from ATOMIC_REQUESTS.
+    """Exempt a view from ATOMIC_REQUESTS.
 
-    Otherwise no group would be stored until the whole fetch ends.
+    Otherwise a fetch in the view would store nothing until it ends.
     """
     for alias in connections:
         transaction.non_atomic_requests(alias)(view)

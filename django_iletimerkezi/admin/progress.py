@@ -19,9 +19,9 @@ def live(name: str, content: str, tag: str = "span") -> SafeString:
 
 
 def describe_status(fetch: Fetch, *, is_queueing: bool) -> str:
-    """Describe in one line what an unfinished fetch is doing, and how long it will take."""
+    """Describe in one line what an unfinished fetch is doing, and the time left."""
     if fetch.is_interrupted:
-        return _("Interrupted: the fetch has stored nothing for minutes.")
+        return _("Interrupted: the fetch has stored nothing for several minutes.")
     if fetch.state == Fetch.State.RUNNING:
         return " ".join(filter(None, [_("Running."), _describe_time_left(fetch)]))
     return (
@@ -30,7 +30,7 @@ def describe_status(fetch: Fetch, *, is_queueing: bool) -> str:
 
 
 def describe_numbers(fetch: Fetch) -> str:
-    """Describe in one line how many groups were asked for, and how fast. Empty before the start."""
+    """Describe in one line how many groups were requested, and how fast. Empty if none is known."""
     if not fetch.known:
         return ""
     numbers = {"asked": format_number(fetch.asked), "known": format_number(fetch.known)}
@@ -59,15 +59,15 @@ def _rate(fetch: Fetch) -> float:
     if not is_running or not fetch.started_at or not fetch.alive_at:
         return 0
     seconds = (fetch.alive_at - fetch.started_at).total_seconds()
-    # The counters are stored every five seconds.
+    # Wait for the first batch, because the counters are stored only every five seconds.
     return fetch.asked / seconds if seconds >= 5 else 0
 
 
 def continuable(*, is_queueing: bool) -> FetchQuerySet:
     """Return the fetches whose pages have the button *Continue*.
 
-    With a task queue, only silent fetches: the others are queued, or a worker runs them. Without a
-    task queue, a phone book is continued in one process, so its parts have no button.
+    With a task queue, these are the silent fetches. The others are already queued or running.
+    Without a task queue, one process continues a whole phone book, so its parts have no button.
     """
     if is_queueing:
         return Fetch.objects.silent()

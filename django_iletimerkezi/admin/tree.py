@@ -1,4 +1,4 @@
-"""Builds the nodes that a page shows."""
+"""Builds the tree nodes that a page shows."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from ..models import CHUNK, Group, GroupQuerySet, chunked
 from .access import is_filtered
 
 PAGE = ModelAdmin.list_per_page
-"""Rows per page: as many as on Django's own lists."""
+"""Rows per page, as in Django's own lists."""
 
 MAX_ROWS = 900
-"""Most rows on a page, and most rows per action. Django accepts up to 1,000 form fields."""
+"""Most rows that “Expand all” shows, and most rows per action. Django accepts 1,000 form fields."""
 
 
 @dataclass(slots=True)
@@ -69,14 +69,14 @@ def nodes(
 def _count_subgroups(groups: GroupQuerySet, parent_ids: Collection[int]) -> dict[int, int]:
     found = groups.filter(parent__in=parent_ids).order_by()
     if found.query.annotations or found.query.distinct:
-        # Move a host's annotations into a subquery, because they would change the grouping. Other
-        # queries need no subquery and are faster without one.
+        # Put the host's query into a subquery, because its annotations would change the grouping.
+        # Other queries need no subquery, and are faster without one.
         found = Group.objects.using(groups.db).filter(pk__in=found.values("pk")).order_by()
     return dict(found.values_list("parent").annotate(Count("pk")))
 
 
 def roots(groups: GroupQuerySet) -> GroupQuerySet:
-    """Return the groups whose parent is not among them."""
+    """Return the groups whose parent is not in ``groups``."""
     if not is_filtered(groups):
         # PostgreSQL uses the sibling index only if the order contains all columns of the index.
         return groups.filter(parent=None).order_by("parent_id", *ORDER)
@@ -99,7 +99,7 @@ def subgroups(
 ) -> list[Node | More]:
     """Return one page of subgroups for each parent, from index ``start`` on.
 
-    Skips a parent if the answer would grow to more than about ``WHOLE_TREE`` rows.
+    Skips a parent if the result would exceed about ``WHOLE_TREE`` rows, but never the first parent.
     """
     siblings = result.filter(parent__in=parent_ids).order_by(*ORDER)
     if len(parent_ids) == 1:
@@ -122,10 +122,10 @@ def subgroups(
 
 
 def arrange(found: Collection[Node], paged: int | None = None) -> list[Node | More]:
-    """Sort the nodes of a page, each below its parent. Nodes with children are open.
+    """Put each node of a page below its parent, and open the nodes whose children are on the page.
 
-    A loop is broken at its first node. The group ``paged`` gets no link to more subgroups, because
-    its remaining subgroups are on other pages.
+    A loop is cut at its first node. The group ``paged`` gets no link to more subgroups, because
+    its other subgroups are on other pages.
     """
     waiting = {node.group.pk: node for node in found}
     children: defaultdict[int | None, list[Node]] = defaultdict(list)
@@ -167,13 +167,13 @@ def with_paths(
 def uppermost(groups: GroupQuerySet, ids: Collection[int]) -> list[int]:
     """Remove the ids of groups that are listed below other given groups. Uses one query.
 
-    Fetching the remaining ids recursively covers all given groups that have a row.
+    Fetching the remaining ids recursively covers all given groups that still exist.
     """
     found = groups.only("parent", "missing_since").with_ancestors(ids)
     rows = {row.pk: row for row in found}
     given = set(ids)
     covering: dict[int | None, int | None] = {}
-    """Maps each listed group to the topmost given id on its path. The path includes the group."""
+    """Maps each visited group to the topmost given id on its path, which includes the group."""
     for pk in ids:
         # Remember the visited groups, because a path may contain a loop.
         trail: dict[int, Group] = {}

@@ -60,8 +60,8 @@ class Credentials:
 class IletimerkeziClient:
     """A client for the JSON API. As a context manager, it closes its connections at the end.
 
-    ``timeout`` limits a whole request, from connecting to the last byte of the answer, in seconds.
-    ``retries`` is the number of retries after 429, 502, 503 or 504, a timeout or a failed
+    ``timeout`` is the most seconds that a request may take, from connecting to the last byte of the
+    answer. ``retries`` is the number of retries after 429, 502, 503 or 504, a timeout or a failed
     connection. Several threads may share a client. It sends at most ``max_connections`` requests
     at the same time.
 
@@ -159,7 +159,7 @@ class IletimerkeziClient:
         """Send a get-group request. Returns the answer and the time of the request.
 
         Raises the same errors as ``get_group``. All attempts together take at most ``within``
-        seconds, not counting the wait for an idle connection.
+        seconds. Waits for an idle connection or for other requests' throttling are not limited.
         """
         check_id(group_id)
         asked_at, group = self._call(GET_GROUP, group_id, within=within)
@@ -226,7 +226,7 @@ class IletimerkeziClient:
         self._wait(0)
 
     def _wait(self, seconds: float) -> None:
-        """Wait until the time is over. Raises RuntimeError as soon as the client is closed."""
+        """Wait for ``seconds``. Raises RuntimeError as soon as the client is closed."""
         if self._closed.wait(seconds):
             raise RuntimeError("the client is closed")
 

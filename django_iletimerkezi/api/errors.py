@@ -91,7 +91,7 @@ _FILE = _Meaning(
 _NOT_SENT = _Meaning(
     _(
         "Cannot send requests to %(host)s (%(reason)s): check ILETIMERKEZI_BASE_URL, and the proxy "
-        "and the certificate bundle in the environment."
+        "and certificate variables in the environment."
     ),
     step="environment",
 )
@@ -148,7 +148,7 @@ def explain(error: Exception, host: str, seconds: float, step: Step) -> Iletimer
 
 
 def _bug(error: Exception, host: str, step: Step) -> IletimerkeziError:
-    """Report only the type and the place of a bug, because its text could contain a credential."""
+    """Report only a bug's type and place, because the error's text could contain a credential."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     file, name = Path(frame.filename).name, type(error).__name__
     values = {"error": name, "file": file, "line": frame.lineno, "host": host}

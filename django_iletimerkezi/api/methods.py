@@ -15,8 +15,8 @@ T = TypeVar("T")
 class Method(Generic[T]):
     """A method of the vendor's API.
 
-    ``path`` is relative to the base URL. ``body`` builds the request without the authentication.
-    ``read`` parses the ``response`` of a successful answer.
+    ``path`` is relative to the base URL. ``body`` builds the request, to which the client adds the
+    credentials. ``read`` parses the ``response`` of a successful answer.
     """
 
     path: str

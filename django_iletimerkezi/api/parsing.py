@@ -143,7 +143,7 @@ def read_groups(response: dict[str, Any]) -> tuple[GroupData, ...]:
 
 def unexpected(flaw: str) -> UnexpectedResponse:
     text = _("Invalid answer from iletimerkezi: %s.") % flaw
-    advice = _("Check ILETIMERKEZI_BASE_URL, or look for a newer release.")
+    advice = _("Check ILETIMERKEZI_BASE_URL, or look for a newer release of django-iletimerkezi.")
     return UnexpectedResponse(f"{text} {advice}")
 
 

@@ -27,7 +27,7 @@ from ..threads import start_thread
 from .parsing import unexpected
 
 MAX_BODY = 16 * 2**20
-"""Largest decompressed answer in bytes. 200,000 subgroups fit, and a small server can hold it."""
+"""Most bytes of a decompressed answer. 200,000 subgroups fit, and a small server has the memory."""
 
 
 class Line:
@@ -64,7 +64,7 @@ class Line:
                     # Retry, because the server had already closed the idle connection.
                     status, body = self._send(request, seconds)
         except Exception:
-            if not self._is_cut:  # Else TimeoutError replaces the error below.
+            if not self._is_cut:  # A cut line raises TimeoutError below instead.
                 raise
         finally:
             if self._connection and self._connection.sock is None:

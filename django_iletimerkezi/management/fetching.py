@@ -55,7 +55,7 @@ class FetchCommand(TerminalCommand):
         parser.add_argument(
             "--background",
             action="store_true",
-            help=_("hand the fetch to the task queue of the project, and do not wait for it"),
+            help=_("hand the fetch to the project's task queue, without waiting for the result"),
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -92,7 +92,7 @@ class FetchCommand(TerminalCommand):
         """Fetch and print groups. Adds the errors of single groups to ``errors``."""
 
     def queue(self) -> None:
-        """Queue the fetches, and print the path of each fetch in the admin."""
+        """Queue the fetches, and print where the admin shows each fetch."""
         for group_id in self.ids:
             now = timezone.now()
             fetch = start_fetch(
@@ -117,7 +117,7 @@ class FetchCommand(TerminalCommand):
         if progress.maybe_other_account and not self.has_warned:
             self.has_warned = True
             self.bar.close()
-            # Print this even with -v 0, because a wrong key marks many groups as missing.
+            # Print this even with -v 0, because a wrong key would mark many groups as missing.
             self.write(self.style.WARNING(messages.describe_other_account()), self.stderr)
         self.progress = progress
         if self.stderr.isatty() and not self.is_quiet:
@@ -130,8 +130,8 @@ class FetchCommand(TerminalCommand):
     def show(self, result: FetchResult, tops: GroupQuerySet, below: GroupQuerySet) -> None:
         """Print the warnings of a fetch.
 
-        In the tree format, also print its counts and, without ``--changes``, its trees and first
-        changes.
+        The tree format also prints the counts of the fetch and, unless ``--changes`` is given, the
+        trees and the first changes.
         """
         for warning in messages.describe_warnings(result.aliases, result.clock_ahead):
             self.warn(warning)
@@ -150,16 +150,16 @@ class FetchCommand(TerminalCommand):
         self._write_all(islice(change_lines(changes), FEW))
         if left > 0:
             text = ngettext(
-                "… and %s more change. A fetch with --changes prints all its changes.",
-                "… and %s more changes. A fetch with --changes prints all its changes.",
+                "… and %s more change. Use --changes next time to print all changes.",
+                "… and %s more changes. Use --changes next time to print all changes.",
                 left,
             )
             self.write(text % left)
 
     def note_changes(self, progress: Progress) -> None:
-        """Collect the changes of a fetch if ``--changes`` requests them, even if the fetch failed.
+        """Collect the changes of a fetch for ``--changes``, even if the fetch failed.
 
-        In the tree format, also print them.
+        In the tree format, also print these changes.
         """
         if self.options["changes"] and progress.fetch:
             self.changes.append(changes_of(progress.fetch))
@@ -178,7 +178,7 @@ class FetchCommand(TerminalCommand):
             self.write(text % left)
 
     def export(self, places: Iterable[Place]) -> None:
-        """Print the trees as JSON or CSV, or the changes as JSON, if ``--format`` requests it."""
+        """Print the trees or the changes if ``--format`` is json or csv."""
         lines: Iterable[str] = ()
         if self.options["format"] == "json" and self.options["changes"]:
             lines = json_changes(self.changes)
@@ -186,7 +186,7 @@ class FetchCommand(TerminalCommand):
             lines = json_lines(places)
         elif self.options["format"] == "csv":
             lines = csv_lines(with_paths(places))
-            # On Windows, redirected output would be in the encoding of the system.
+            # Otherwise, redirected output on Windows would use the encoding of the system.
             if reconfigure := getattr(self.stdout, "reconfigure", None):
                 reconfigure(encoding="utf-8")
         self._write_all(lines)
@@ -201,16 +201,16 @@ def _check(options: dict[str, Any]) -> None:
     if options["depth"] is not None and options["depth"] < 0:
         raise CommandError(_("Invalid depth %s: must be 0 or more.") % options["depth"])
     if options["changes"] and options["format"] == "csv":
-        raise CommandError(_("Use --changes with the format tree or json."))
+        raise CommandError(_("--changes requires the format tree or json."))
     is_printing = options["format"] != "tree" or options["full"] or options["changes"]
     if options["background"] and is_printing:
         raise CommandError(_("--background prints no groups: omit --format, --full and --changes."))
 
 
 def _place(fetch: Fetch) -> str:
-    """Return the path of the fetch's page, or another hint if the project has no admin."""
+    """Return the path of the fetch's admin page, or a hint if the project has no such page."""
     # A project without pages need not set ROOT_URLCONF.
     if getattr(settings, "ROOT_URLCONF", None):
         with suppress(NoReverseMatch):
             return reverse("admin:django_iletimerkezi_fetch_change", args=[fetch.pk])
-    return _("look in the list of fetches in the admin")
+    return _("see the list of fetches in the admin")

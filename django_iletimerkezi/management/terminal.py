@@ -1,4 +1,4 @@
-"""What all commands have in common: errors and exit status, input and output on a terminal."""
+"""What all commands share: parsing ids, reporting errors, writing lines and showing progress."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def parse_ids(texts: Iterable[str]) -> list[int]:
 
 
 class TerminalCommand(BaseCommand):
-    """Base class of the commands. Collects errors, and continues if its output is refused."""
+    """Base class of the commands. Collects errors, and continues if it cannot write its output."""
 
     _flaw = ""
 
@@ -48,7 +48,7 @@ class TerminalCommand(BaseCommand):
         return super().create_parser(*args, formatter_class=_HelpFormatter, **kwargs)
 
     def handle(self, *args: Any, **options: Any) -> None:
-        """Run the command. Raises CommandError for all errors together."""
+        """Run the command. Raises one CommandError with all errors."""
         self.options = options
         self.errors: list[str] = []
         try:
@@ -64,7 +64,7 @@ class TerminalCommand(BaseCommand):
             raise CommandError(_("The output could not be written: %s.") % self._flaw)
 
     def run(self) -> None:
-        """Do what ``options`` say. Adds errors that need not end the command to ``errors``."""
+        """Do the work. Errors that do not stop the command are added to ``errors``."""
 
     def stop(self) -> None:
         """Clean up after Ctrl-C, and add the last line to ``errors``."""

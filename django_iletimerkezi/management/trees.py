@@ -73,7 +73,7 @@ def arranged(rows: Iterable[Group], top_ids: Collection[int]) -> Iterator[Place]
 def first_levels(tops: Sequence[Group], most: int) -> tuple[list[Group], dict[int, int]]:
     """Return the first levels of some trees, as many levels as fit into ``most`` groups.
 
-    The second value maps each id on the last level to the number of groups below that group.
+    The second value maps ids on the last level to the number of groups below that are left out.
     """
     rows, level = {top.pk: top for top in tops}, [top.pk for top in tops]
     while level:
@@ -90,7 +90,7 @@ def first_levels(tops: Sequence[Group], most: int) -> tuple[list[Group], dict[in
 def text_lines(places: Iterable[Place], hidden: Mapping[int, int] | None = None) -> Iterator[str]:
     """Draw a tree. Each line shows the name, the id and the number of contacts of a group.
 
-    ``hidden`` maps the ids of groups to the numbers of groups below them that are not drawn.
+    ``hidden`` maps group ids to the number of groups below that are not drawn.
     """
     leads: list[str] = []
     for depth, is_last, group in places:
@@ -153,15 +153,15 @@ def _describe(group: Group) -> str:
 
 
 def _depth_first(links: Iterable[tuple[int, int]]) -> Iterator[tuple[int, bool, int]]:
-    """Yield each id once, as a tuple of its depth, whether it is the last sibling, and the id.
+    """Yield each id once, as a tuple ``(depth, is_last_sibling, id)``.
 
-    ``links`` are pairs of a parent's id (0 at the top) and an id, sorted by parent.
+    ``links`` are pairs of a parent id (0 at the top) and an id, sorted by parent id.
     """
     parents, ids = array("q"), array("q")
     for parent_id, group_id in links:
         parents.append(parent_id)
         ids.append(group_id)
-    # The positions of the next sibling and of the end of the siblings, for each open level.
+    # For each open level: the position of the next sibling, and the end of the siblings.
     nexts, ends = array("q"), array("q")
     group_id = 0
     while True:

@@ -96,17 +96,22 @@ class Migration(migrations.Migration):
                     models.DateTimeField(blank=True, null=True, verbose_name="finished"),
                 ),
                 ("asked", models.PositiveIntegerField(default=0, verbose_name="groups asked for")),
-                ("known", models.PositiveIntegerField(default=0, verbose_name="groups known")),
+                ("known", models.PositiveIntegerField(default=0, verbose_name="known groups")),
                 ("created", models.PositiveIntegerField(default=0, verbose_name="created")),
                 ("changed", models.PositiveIntegerField(default=0, verbose_name="changed")),
                 ("missing", models.PositiveIntegerField(default=0, verbose_name="missing")),
                 ("failed", models.PositiveIntegerField(default=0, verbose_name="failed")),
                 ("failures", models.JSONField(blank=True, default=list, verbose_name="failures")),
                 ("error", models.TextField(blank=True, verbose_name="error")),
-                ("aliases", models.JSONField(blank=True, default=dict, verbose_name="other ids")),
+                (
+                    "aliases",
+                    models.JSONField(
+                        blank=True, default=dict, verbose_name="ids answered with another id"
+                    ),
+                ),
                 (
                     "clock_ahead",
-                    models.DurationField(blank=True, null=True, verbose_name="clock ahead"),
+                    models.DurationField(blank=True, null=True, verbose_name="clock difference"),
                 ),
                 (
                     "maybe_other_account",
@@ -156,7 +161,7 @@ class Migration(migrations.Migration):
                             ("recounted", "contacts changed"),
                             ("moved", "moved"),
                             ("missing", "missing"),
-                            ("returned", "returned"),
+                            ("returned", "listed again"),
                         ],
                         max_length=10,
                         verbose_name="change",
@@ -208,7 +213,7 @@ class Migration(migrations.Migration):
                     "seen_at",
                     models.DateTimeField(
                         default=django.utils.timezone.now,
-                        help_text="When an answer last contained this group.",
+                        help_text="When this group last appeared in an answer.",
                         verbose_name="last seen",
                     ),
                 ),
@@ -239,7 +244,7 @@ class Migration(migrations.Migration):
                     models.DateTimeField(
                         blank=True,
                         editable=False,
-                        help_text="When an answer last listed all subgroups of this group.",
+                        help_text="When all subgroups of this group were last listed.",
                         null=True,
                         verbose_name="subgroups last listed",
                     ),
@@ -249,7 +254,7 @@ class Migration(migrations.Migration):
                     "missing_since",
                     models.DateTimeField(
                         blank=True,
-                        help_text="When this group was first absent from an answer.",
+                        help_text="When this group was first found to be missing.",
                         null=True,
                         verbose_name="missing since",
                     ),

@@ -1,8 +1,8 @@
 """Inserts or updates any number of model rows with one constant SQL statement.
 
-The rows are sent as one JSON array. ``bulk_create`` writes a placeholder for each value instead. On
-SQLite that splits the rows into many different statements, and the driver keeps each one in its
-cache.
+The statement reads the rows from a JSON array, its only parameter. ``bulk_create`` would write a
+placeholder for each value. On SQLite, it would split the rows into many different statements, and
+the driver would cache each of them.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ class _Dialect:
     numbers: str
     """Query for the numbers in a JSON array."""
     value: str
-    """Expression for one column of a row, by ``index`` and ``type``."""
+    """Expression for one value of a row, to format with its ``index`` and ``type``."""
     rows: str
-    """Row source: a JSON array of arrays. MariaDB and MySQL require declared ``columns``."""
+    """Reads rows from a JSON array of arrays. MariaDB and MySQL require declared ``columns``."""
     conflict: str
     new: str
     """Expression for the value that the row would have inserted into ``column``."""
@@ -94,7 +94,7 @@ def narrow_charset(connection: BaseDatabaseWrapper, table: str) -> str:
 
 
 def insert(using: str, model: type[T], rows: Iterable[T]) -> None:
-    """Insert rows. The database assigns the ids. Does not set them on the rows."""
+    """Insert rows. The database assigns the ids, but the objects do not get them."""
     fields = [field for field in model._meta.concrete_fields if not field.primary_key]
     _write(using, fields, rows, update=())
 
@@ -103,7 +103,7 @@ def upsert(using: str, model: type[T], rows: Iterable[T], update: Collection[str
     """Insert rows. For rows that already exist, update the fields in ``update``.
 
     The values must be numbers, text, times or None. Parents must come before their children,
-    because MariaDB checks the foreign keys of each row immediately.
+    because MariaDB and MySQL check the foreign keys of each row immediately.
     """
     _write(using, model._meta.concrete_fields, rows, update)
 
@@ -139,7 +139,7 @@ def _statement(
     conflict = dialect.conflict.format(key=quote(fields[0].model._meta.pk.column))
     on_conflict = f"{conflict} {', '.join(changes)}" if changes else ""
     return (
-        f"INSERT INTO {quote(fields[0].model._meta.db_table)} ({', '.join(columns.values())}) "  # noqa: S608 - table and column names
+        f"INSERT INTO {quote(fields[0].model._meta.db_table)} ({', '.join(columns.values())}) "  # noqa: S608 - only table and column names
         f"SELECT {values} FROM {dialect.rows.format(columns=declared)} "
         f"{on_conflict}"
     )
@@ -153,7 +153,7 @@ def _type(field: Any, connection: BaseDatabaseWrapper) -> str:
 def _packets(
     rows: Iterable[models.Model], fields: Sequence[Any], connection: BaseDatabaseWrapper
 ) -> Iterator[str]:
-    """Encode rows as JSON arrays of about ``PACKET`` characters. A longer row is sent alone."""
+    """Encode rows as JSON arrays of up to ``PACKET`` characters. A longer row is sent alone."""
     values = attrgetter(*(field.attname for field in fields))
     # Cached, because many rows share a time and adapting a time is slow.
     adapt = cache(lambda moment: str(connection.ops.adapt_datetimefield_value(moment)))

@@ -23,9 +23,9 @@ TICK = 1
 """Seconds between ticks while no answer arrives: short, because users wait for a fetch to stop."""
 
 MAX_WAITING = 10_000
-"""Most groups in unhandled answers: a few megabytes, and enough to keep all connections busy while
-the caller stores a batch. A ``ServiceUnavailable`` counts as this many groups, so that the workers
-do not run ahead of the breaker."""
+"""Workers pause while unhandled answers contain this many groups. These take a few megabytes, and
+keep all connections busy while the caller stores a batch. A ``ServiceUnavailable`` counts as this
+many groups, so that the workers do not run ahead of the breaker."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,10 +39,10 @@ class Failure:
 class Crawl:
     """Requests the groups of a frontier, and yields answers and failures as they arrive.
 
-    Answers add more groups to the ``frontier``. ``workers`` threads call ``ask``. After many
-    failures in a row, ``probe`` repeats the request that succeeded before the crawl. An error that
-    would affect every group ends the crawl. ``has_answers`` is True if the vendor has just answered
-    requests for other groups. ``tick`` is called every second while no answer arrives.
+    Answers add more groups to the ``frontier``. ``ask`` is called in ``workers`` threads. After
+    many failures in a row, ``probe`` repeats the request that succeeded before the crawl. An error
+    that would affect every group ends the crawl. ``has_answers`` is True if the vendor has just
+    answered requests for other groups. ``tick`` is called every second while no answer arrives.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class Crawl:
                         yield outcome
 
     def arrived(self) -> Iterator[Answer]:
-        """Yield the answers that arrived before the crawl stopped."""
+        """Yield the answers that had arrived, but were not yielded, when the crawl stopped."""
         for _group_id, outcome in _drain(self._workers.outcomes):
             if isinstance(outcome, Answer):
                 yield outcome
@@ -109,8 +109,8 @@ class Crawl:
     def _put_back(self, group_id: int, refusal: IletimerkeziError) -> bool:
         """Queue a throttled group again and return True.
 
-        After ``PATIENCE`` seconds without an answer, stop retrying: return False if the vendor
-        answered other groups and throttles all groups in flight, else raise the refusal.
+        After ``PATIENCE`` seconds without an answer, stop retrying. Then return False if the vendor
+        answered other groups and throttles all groups in flight, else raise ``refusal``.
         """
         self._throttled.add(group_id)
         if not self._breaker.is_silent():
@@ -151,9 +151,9 @@ class Frontier:
     upper level, and its subgroups count one level below. Without a depth, all groups are
     on level 0.
 
-    Groups in ``asked`` have been requested, and their answers will be added. ``answered`` has the
-    subgroups of the groups that earlier processes requested, by group id. These groups are not
-    requested again, and ``skipped`` counts them.
+    The groups in ``asked`` are not requested again, because the caller has requested them.
+    ``answered`` maps the ids of the groups that earlier processes requested to their subgroups.
+    These groups are not requested again either, and ``skipped`` counts them.
     """
 
     def __init__(
@@ -194,7 +194,7 @@ class Frontier:
     def take(self) -> list[int]:
         """Return the groups of the current level that have not been returned or answered yet."""
         ready = []
-        for group_id in self._ready:  # Grows with the subgroups of answered groups.
+        for group_id in self._ready:  # ``add_id`` may append to this list.
             if group_id in self._answered:
                 self.skipped += 1
                 for child_id in self._answered[group_id]:

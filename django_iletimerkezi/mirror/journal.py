@@ -1,4 +1,4 @@
-"""The only writer of the rows of Fetch and Change, except for their deletion."""
+"""Records fetches and their changes. Other modules only requeue silent fetches and delete rows."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Tally:
         self._changed: set[int] = set()
 
     def add(self, changes: Iterable[tuple[int, str]]) -> None:
-        """Add changes as pairs of a group id and a kind, oldest first."""
+        """Add changes, given as pairs of group id and kind, oldest first."""
         for group_id, kind in changes:
             if kind == Change.Kind.CREATED:
                 self._created.add(group_id)
@@ -75,9 +75,10 @@ class Tally:
 
 
 class Journal:
-    """Writes the row of one fetch and its changes, from the start to the end.
+    """Writes the row of one fetch and its changes.
 
-    Each write raises FetchTakenOver, and writes nothing, if the row has another token.
+    After the fetch is started or claimed, each write raises FetchTakenOver, and writes nothing, if
+    the row has another token.
     """
 
     def __init__(self, fetch: Fetch) -> None:
@@ -126,7 +127,7 @@ class Journal:
     def insert_queued(self, active_key: str) -> bool:
         """Insert the row as queued, unless an unfinished fetch has the same key.
 
-        Returns whether the row is new. Otherwise ``fetch`` becomes the other fetch.
+        Returns whether the row was inserted. If not, ``self.fetch`` becomes the other fetch.
         """
         new = self.fetch
         new.alive_at = new.requested_at
@@ -141,7 +142,7 @@ class Journal:
         return self._in_transaction(write)
 
     def release(self, state: str, failures: Mapping[int, Exception]) -> None:
-        """Let another process claim the row."""
+        """Remove the token, so that another process can claim the row."""
         self._note_failures(failures)
         values = {"state": state, "alive_at": timezone.now(), "token": None}
         self._in_transaction(
@@ -149,7 +150,7 @@ class Journal:
         )
 
     def add_parts(self, parts: Sequence[Fetch]) -> None:
-        """Insert the parts of a phone book, unless they exist."""
+        """Insert the parts of a phone book, unless they already exist."""
 
         def write(using: str) -> None:
             self._save(using, alive_at=timezone.now())  # Checks the token.
@@ -171,7 +172,7 @@ class Journal:
         self._recount_if_uncommitted()
         now = timezone.now()
         returned = {each.group_id for each in differences if each.kind == Change.Kind.RETURNED}
-        if not self.fetch.parent_id:  # For a part, another part may have recorded the absence.
+        if not self.fetch.parent_id:  # A part's tally lacks the missing groups of other parts.
             returned &= self.tally.missing
         dropped = self._drop_missing_changes(using, returned)
         kept = [
@@ -215,7 +216,7 @@ class Journal:
         """Delete the ``MISSING`` changes that this fetch recorded for groups that are listed again.
 
         A group that moves is missing for a moment if the answer for its old parent is stored in an
-        earlier batch than the answer for its new parent. The parts of a parent count as one fetch.
+        earlier batch than the answer for its new parent. A parent and its parts count as one fetch.
         A change is kept if another fetch has recorded a later absence or return of the group.
         Returns the ids of the groups whose changes were deleted.
         """
@@ -242,7 +243,7 @@ class Journal:
     ) -> None:
         """Record the end of the fetch and its parts. Sends the signals, unless the fetch is a part.
 
-        Without ``failures``, the row keeps the failures that it has.
+        Without ``failures``, the row keeps its failures.
         """
         if failures is not None:
             self._note_failures(failures)
@@ -257,7 +258,7 @@ class Journal:
         now = timezone.now()
         end = {"state": state, "finished_at": now, "token": None, "active_key": None}
         if self.fetch.kind == Fetch.Kind.PHONE_BOOK:
-            # Before the parent, because the worker of a part locks the part before the parent.
+            # Update the parts first, because a part's worker also locks its part before the parent.
             parts = Fetch.objects.using(using).filter(parent=self.fetch)
             parts.unfinished().update(**end, error=self.fetch.error)
         self._save(using, **end, **texts, **self.tally.counts())
@@ -327,7 +328,7 @@ def _ascii(text: str) -> str:
 def reason(error: BaseException) -> str:
     """Return the first line of an error message, or the type of an error without a message."""
     try:
-        # Our longest message has half as many characters.
+        # This is twice the length of our longest message.
         text = visible(str(error).partition("\n")[0][:1_000])
     except Exception:  # noqa: BLE001 - a host's exception may raise anything here
         text = ""

@@ -20,7 +20,7 @@ a running fetch wait noticeably."""
 
 
 class Pruned(NamedTuple):
-    """Numbers of deleted rows."""
+    """How many fetches, not counting their parts, and how many changes were deleted."""
 
     fetches: int
     changes: int
@@ -36,7 +36,7 @@ def prune(before: datetime, *, keep_last: int = 0) -> Pruned:
 
 
 def delete(fetches: FetchQuerySet) -> Pruned:
-    """Delete fetches with their parts and changes, in small transactions.
+    """Delete fetches, their parts and their changes, in small transactions.
 
     Skips unfinished fetches.
     """
@@ -50,7 +50,7 @@ def delete(fetches: FetchQuerySet) -> Pruned:
         while chunk := list(rows[:MAX_DELETED]):
             deleted += persistently(partial(_delete, rows=changes, ids=chunk))
             if len(chunk) == MAX_DELETED:
-                # A writer that waits for SQLite's lock retries at least this often.
+                # Let other writers in: a writer that waits for SQLite's lock retries this often.
                 time.sleep(0.1)
     for few in chunked(ids):
         persistently(partial(_delete, rows=Fetch.objects.all(), ids=few))

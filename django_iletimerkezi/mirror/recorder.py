@@ -1,6 +1,6 @@
 """Collects the outcomes of a fetch, stores them in batches, and reports the progress.
 
-The journal writes the row of the fetch. The recorder decides when and with which values.
+The journal writes the row of the fetch. The recorder decides when, and provides the values.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ from .store import store
 
 logger = logging.getLogger("django_iletimerkezi")
 
-BATCH_GROUPS = 2_500
-"""Groups per transaction: larger batches are hardly faster, and block other writers longer."""
+BATCH_GROUPS = 1_500
+"""Groups per transaction: larger batches are hardly faster, but need more memory and block other
+writers longer."""
 
 BATCH_SECONDS = 5
 """Seconds until a smaller batch is stored. A killed process loses at most the pending batch."""
@@ -85,7 +86,7 @@ class Limit:
         could pause and continue forever.
         """
         if self.is_over and not self.has_advanced:
-            text = _("iletimerkezi answered for no group within %s seconds.") % self._seconds
+            text = _("iletimerkezi did not answer for any group within %s seconds.") % self._seconds
             raise ServiceUnavailable(text)
         if self.is_over or self._is_stopped():
             raise FetchPaused
@@ -107,6 +108,7 @@ class Recorder:
         self.journal = Journal(fetch)
         self._report = report
         self._limit = limit or Limit()
+        # Even a limit without seconds: a fetch that was continued once may be continued again.
         self._can_pause = limit is not None
         self.progress = Progress()
         self._pending: list[Reply] = []
@@ -115,7 +117,7 @@ class Recorder:
         self._aliases: dict[int, int] = {}
         self.mentioned: set[int] = set()
         self._unrecorded = 0
-        """The number of failures of parts that are counted, but not in ``progress.failures``."""
+        """How many failures the records of parts count, but do not contain."""
 
     @contextmanager
     def running(self) -> Iterator[None]:
@@ -165,7 +167,7 @@ class Recorder:
 
     def _note_progress(self) -> None:
         fetch, progress = self.journal.fetch, self.progress
-        # After a pause, ``done`` starts at 0 until the groups of earlier processes are counted.
+        # After a pause, ``done`` is too low until the groups of earlier processes are counted.
         fetch.asked = max(fetch.asked, progress.done)
         fetch.known = max(progress.known, fetch.asked)
         fetch.failed = len(progress.failures) + self._unrecorded
@@ -195,7 +197,7 @@ class Recorder:
         failures = self.progress.failures
         if not is_absent or failure.asked_for in self.mentioned:
             failures[failure.asked_for] = failure.error
-        # The row keeps the first failures, so that they are not requested again after a pause.
+        # The row keeps the first failures, so that a later process skips these groups.
         if is_absent or len(failures) <= Fetch.MAX_FAILURES:
             self._limit.has_advanced = True
 
@@ -248,7 +250,10 @@ class Recorder:
             self._report(self.progress)
 
     def tick(self) -> None:
-        """Store a due batch, or show that the fetch is alive. Raises like ``Limit.check``."""
+        """Store a due batch, or only update ``alive_at`` if the batch is empty.
+
+        Raises like ``Limit.check``.
+        """
         self._limit.check()
         age = monotonic() - self._stored_at
         if self._pending_groups >= BATCH_GROUPS or age >= BATCH_SECONDS:

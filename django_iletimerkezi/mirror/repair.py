@@ -1,6 +1,6 @@
 """Finds and repairs computed columns that do not match their source columns.
 
-Raw SQL, hand-made rows and other releases can leave wrong values in these columns.
+Raw SQL, rows created by hand and other releases can leave wrong values in these columns.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ def _chunks(using: str, *columns: str) -> Iterator[list[tuple[Any, ...]]]:
 def _writers_kept_out(using: str) -> Iterator[None]:
     """Open a transaction that locks out other writers of the mirror. Writes nothing itself.
 
-    Otherwise a fetch could store a batch between reading a group's sums and reading the sums of its
-    subgroups. On SQLite a transaction is enough.
+    Without the lock, a fetch could store a batch after some rows have been read, and before the
+    other rows are read. On SQLite, the transaction is enough.
     """
     with transaction.atomic(using):
         MirrorLock.objects.using(using).select_for_update().first()

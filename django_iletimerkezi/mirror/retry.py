@@ -19,7 +19,7 @@ from ..models import Group
 T = TypeVar("T")
 
 _CONFLICTS = {(1020,), (1205,), (1213,)}
-"""MariaDB and MySQL: record changed, lock wait timeout, deadlock."""
+"""Error codes of MariaDB and MySQL: record changed, lock wait timeout, deadlock."""
 
 
 def persistently(write: Callable[[str], T]) -> T:
@@ -41,7 +41,7 @@ def persistently(write: Callable[[str], T]) -> T:
                 opened = connection.connection
                 return write(using)
             except Error as error:
-                # Django may already have reconnected at the end of the transaction.
+                # Compare connections, because Django may already have reconnected.
                 is_same = connection.connection is opened and _is_alive(connection)
                 was_lost = was_lost or (opened is not None and not is_same)
                 may_pass = was_lost or _is_conflict(error)
@@ -55,7 +55,7 @@ def persistently(write: Callable[[str], T]) -> T:
 
 
 def _is_conflict(error: Error) -> bool:
-    """Did the database end the transaction because of another transaction?"""
+    """Did the transaction fail because of another transaction?"""
     cause = error.__cause__
     state = getattr(cause, "sqlstate", None) or getattr(cause, "pgcode", None) or ""
     is_locked = getattr(cause, "sqlite_errorname", "").startswith("SQLITE_BUSY")
@@ -64,7 +64,10 @@ def _is_conflict(error: Error) -> bool:
 
 
 def after_commit(using: str | None, act: Callable[[], object]) -> None:
-    """Call ``act`` after the host's transaction commits, or now if the host commits by hand."""
+    """Call ``act`` after the host's transaction commits.
+
+    Calls it immediately if there is no transaction, or if the host commits by hand.
+    """
     connection = transaction.get_connection(using)
     is_atomic = connection.in_atomic_block and connection.commit_on_exit
     if is_atomic or connection.get_autocommit():
@@ -74,7 +77,7 @@ def after_commit(using: str | None, act: Callable[[], object]) -> None:
 
 
 def is_unstorable(error: Error) -> bool:
-    # For a character that the column cannot store, mysqlclient raises 1366, but no DataError.
+    # mysqlclient raises error 1366, not DataError, for a character that the column cannot store.
     return isinstance(error, DataError) or error.args[:1] == (1366,)
 
 

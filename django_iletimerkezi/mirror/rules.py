@@ -4,8 +4,8 @@ The row of a group holds facts. Each fact has the time of the newest answer that
 An older answer never replaces a newer fact. The facts are:
 
 - ``name`` and ``count``, as of ``seen_at``;
-- ``named_parent_id``, the group that listed this group last, or None if get-groups listed this
-  group as a main group, as of ``placed_at``;
+- ``named_parent_id``, as of ``placed_at``: the group that listed this group as a subgroup, or None
+  if get-groups listed this group as a main group;
 - ``fetched_at``, when this group was last requested;
 - ``listed_at``, when the subgroups of this group were last listed;
 - ``denied_at``, when the vendor last answered that this group does not exist (463 or 462).
@@ -50,8 +50,8 @@ _NEVER = datetime.min.replace(tzinfo=UTC)
 class Difference(NamedTuple):
     """One change to one group.
 
-    ``before`` and ``after`` are names, counts or parent ids. A new group has its name in
-    ``after``; both are None for a group that went missing or returned.
+    ``before`` and ``after`` are names, counts or parent ids. For a new group, ``after`` is its
+    name. Both are None for a group that went missing or returned.
     """
 
     group_id: int
@@ -68,10 +68,10 @@ def apply(
     ``unstorable`` has the ids of groups whose new names the database cannot store. Such a group
     keeps the old name in its existing row. A new group gets no row.
 
-    ``rows`` must contain, by id, every stored group that the answers mention or deny, every group
-    whose parent or named parent was requested, and all ancestors of these groups by named parent.
-    From these rows, the sums of requested groups are recomputed, and the sums of their ancestors
-    are adjusted. Times must be aware.
+    ``rows`` maps ids to rows. It must contain the stored groups that the answers mention or deny,
+    the groups whose parent or named parent was requested, and the ancestors of all these groups by
+    named parent. The sums of requested groups are recomputed from these rows, and the sums of their
+    ancestors are adjusted. Times must be aware.
     """
     before = {pk: _compared_values(row) for pk, row in rows.items()}
     unloaded = _sums_of_unloaded(rows)
@@ -85,7 +85,7 @@ def apply(
             asked.add(answer.asked_for)
     _place(rows)
     _mark_missing(rows)
-    # All children of requested groups are loaded, so nothing else counts towards these groups.
+    # All children of requested groups are loaded, so unloaded groups add nothing to their sums.
     _sum_up(rows, {pk: sums for pk, sums in unloaded.items() if pk not in asked})
     return [change for pk, row in rows.items() for change in _differences(before.get(pk), row)]
 
@@ -104,7 +104,7 @@ def remove(rows: dict[int, Group], removed: Collection[int]) -> None:
 def mentions(answer: Answer | Listing) -> dict[int, tuple[GroupData, int | None]]:
     """Return the groups in an answer by id, each with its parent's id.
 
-    The parent's id is 0 for a main group, and None if the answer does not tell the parent.
+    The parent's id is 0 for a main group, and None if the answer does not name the parent.
     If an answer lists a group twice, its last position below another group counts.
     """
     found: dict[int, tuple[GroupData, int | None]] = {}
@@ -195,7 +195,7 @@ def _mark_missing(rows: dict[int, Group]) -> None:
         denials = [at for at in times if at and at > row.seen_at]
         if not denials:
             row.missing_since = None
-        # Keep the first known time, unless the group was seen after it or the clock was wrong.
+        # Keep the first known time, unless the group was seen since then or the clock was wrong.
         elif not row.missing_since or not row.seen_at < row.missing_since <= max(denials):
             row.missing_since = min(denials)
 
@@ -208,7 +208,7 @@ def _sums_of_unloaded(rows: dict[int, Group]) -> dict[int, Sums]:
         # After a move by hand, the sums of the named parent still include this row.
         counted_in = row.parent_id and (row.named_parent_id or row.parent_id)
         _subtract(left, counted_in, (row.total, row.unexplored))
-    # Not below 0, because hand-made rows may have wrong sums.
+    # Not below 0, because rows created by hand may have wrong sums.
     return {pk: (max(total, 0), max(unexplored, 0)) for pk, (total, unexplored) in left.items()}
 
 
@@ -251,7 +251,7 @@ def add_up(
             waiting[position] = -1
             parent = parents[position]
             if parent >= 0:
-                # Hand-made counts could add up to more than the column can store.
+                # Counts set by hand could add up to more than the column can store.
                 totals[parent] = min(totals[parent] + totals[position], BigIntegerField.MAX_BIGINT)
                 unexplored[parent] += unexplored[position]
                 waiting[parent] -= 1

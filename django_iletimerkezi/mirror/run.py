@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("django_iletimerkezi")
 
 MAX_UNMENTIONED = 1_000
-"""Most unmentioned groups that one fetch requests one by one: more than anybody removes between two
-fetches. The next fetch requests the rest."""
+"""Most unmentioned groups that one fetch requests: more than anybody removes between two fetches.
+The next fetch requests the rest."""
 
 
 def group_fetch(
@@ -120,7 +120,7 @@ def run_phone_book_in_parts(fetch: Fetch, client: IletimerkeziClient, recorder: 
 
 
 def _uppermost(listing: Listing) -> list[GroupData]:
-    """Return groups that reach all listed groups: the main groups, and a group of each loop."""
+    """Return the main groups and one group of each loop. All other listed groups are below them."""
     found: list[GroupData] = []
     reached: set[int] = set()
     for group in (*listing.main_groups, *listing.groups):
@@ -145,7 +145,7 @@ def _part(parent: Fetch, group_id: int) -> Fetch:
 
 
 def _resume(fetch: Fetch, recorder: Recorder) -> dict[int, list[int]]:
-    """Return the subgroups of each group that earlier processes requested for this fetch, by id.
+    """Return, by id, the subgroups of each group that earlier processes requested for this fetch.
 
     Also notes the groups that their answers mentioned.
     """
@@ -161,7 +161,7 @@ def _resume(fetch: Fetch, recorder: Recorder) -> dict[int, list[int]]:
 def _stored_since(moment: datetime, using: str | None) -> tuple[dict[int, list[int]], set[int]]:
     """Read what was stored since a time.
 
-    Returns the subgroups of each group that was answered or denied, by id, and the ids of all
+    Returns, by id, the subgroups of each group that was answered or denied, and the ids of all
     groups that answers mentioned.
     """
     is_seen, is_denied = Q(seen_at__gte=moment), Q(denied_at__gte=moment)
@@ -276,7 +276,7 @@ def _crawl(
             recorder.add(outcome)
             report()
             recorder.tick()
-        if frontier.skipped:  # The last groups may have been skipped, and are not reported yet.
+        if frontier.skipped:  # If the last groups were skipped, they are not reported yet.
             report()
         recorder.flush()
 

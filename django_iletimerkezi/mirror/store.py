@@ -31,9 +31,9 @@ CLOCK_SKEW = timedelta(minutes=5)
 """Accepted difference between machine clocks, as for Kerberos and many signed requests."""
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
-# Climbs to the named parent, or to the stored parent if the vendor named no parent. Unless a host
-# moved the group, they differ only if the named parent was deleted or the link was cut. Then the
-# stored parent is NULL.
+# Climbs to the named parent, or to the stored parent if the vendor named no parent. The stored
+# parent differs from the named parent if a host moved the group. It is NULL if the named parent was
+# deleted or if a loop was cut at this group.
 # Without the hint, MySQL refuses to climb more than 1,000 levels. UNION makes loops terminate.
 _WITH_ANCESTORS = """
     WITH RECURSIVE loaded (id, parent_id) AS (
@@ -102,11 +102,11 @@ def _store(
 def _find_unstorable(
     using: str, rows: Sequence[Group], journal: Journal | None
 ) -> Iterator[tuple[int, Error]]:
-    """Find the rows whose names the database cannot store, by bisection. Writes nothing."""
+    """Find, by bisection, the rows whose names the database cannot store. Writes nothing."""
     try:
         with transaction.atomic(using):
             bulk.upsert(using, Group, rows, _COLUMNS)
-            if journal:  # Its table may have another character set.
+            if journal:  # The table of changes may have another character set.
                 journal.try_names(using, rows)
             transaction.set_rollback(rollback=True, using=using)
     except Error as error:
@@ -122,12 +122,12 @@ def _find_unstorable(
 
 
 def remove(groups: QuerySet[Group]) -> None:
-    """Delete groups from the mirror only. Their subgroups move to the top."""
+    """Delete groups from the mirror, not at the vendor. Their subgroups move to the top."""
     using = router.db_for_write(Group)
     with locked(using):
         ids = set(groups.using(using).values_list("pk", flat=True))
         rows = _load_with_ancestors(using, ids, [])
-        # Read the newest sums, because a transaction may still see its first snapshot.
+        # Read the sums again, because the query above may have used an older snapshot.
         for row in for_update(using, rows):
             rows[row.id].total, rows[row.id].unexplored = row.total, row.unexplored
         before = {pk: (row.total, row.unexplored) for pk, row in rows.items()}
@@ -180,9 +180,9 @@ def _load_with_ancestors(
 def _with_ancestors(
     using: str, ids: Collection[int | None], parents: Collection[int]
 ) -> RawQuerySet[Group]:
-    """Return the groups ``ids``, the known children of ``parents``, and all their ancestors.
+    """Return the groups ``ids``, the stored children of ``parents``, and all their ancestors.
 
-    Also returns groups that have lost their parent and whose named parent is in ``ids``.
+    Also returns groups without a parent whose named parent is in ``ids``.
     """
     connection = connections[using]
     statement = _WITH_ANCESTORS.format(
@@ -207,7 +207,7 @@ def _parents_first(rows: Iterable[Group]) -> list[Group]:
 
 
 def _convert_times(rows: Iterable[Group], convert: Callable[[datetime], datetime]) -> None:
-    """If USE_TZ is False, convert between aware times for the rules and local times in rows."""
+    """If USE_TZ is False, convert all times: aware for the rules, local for the database."""
     if settings.USE_TZ:
         return
     for row in rows:
@@ -217,9 +217,9 @@ def _convert_times(rows: Iterable[Group], convert: Callable[[datetime], datetime
 
 
 def _local(moment: datetime) -> datetime:
-    """Return the local time, with an odd microsecond in the second of two repeated hours.
+    """Return the local time. An odd microsecond marks the repeated hour after the clocks go back.
 
-    Without this mark, times from the two hours could not be sorted.
+    Without this mark, times from the first and the second hour could not be sorted.
     """
     local = timezone.make_naive(moment, timezone.get_default_timezone())
     return local.replace(microsecond=local.microsecond & ~1 | local.fold)
@@ -233,7 +233,7 @@ def _aware(local: datetime) -> datetime:
 
 
 def _forget_future(rows: Iterable[Group], latest: datetime) -> None:
-    """Drop times of answers that a fast clock has stored, because no answer would be newer."""
+    """Drop times in the future, which a fast clock has set, because no answer would be newer."""
     for row in rows:
         for name in _ANSWERED:
             if (moment := getattr(row, name)) and moment > latest:
@@ -244,7 +244,7 @@ def _forget_future(rows: Iterable[Group], latest: datetime) -> None:
 def locked(using: str) -> Iterator[None]:
     """Open a transaction that locks out other writers of the mirror."""
     with transaction.atomic(using):
-        # One statement, because a SELECT and an INSERT of the missing row deadlock on MariaDB.
+        # Use one statement: on MariaDB, a SELECT and an INSERT of a missing row could deadlock.
         features = connections[using].features
         MirrorLock.objects.using(using).bulk_create(
             [MirrorLock()],

@@ -59,7 +59,7 @@ class Totals(NamedTuple):
 
 
 class GroupQuerySet(models.QuerySet["Group"]):
-    """Queries for mirrored groups. Sends no request to the vendor."""
+    """Queries for mirrored groups. They send no requests to the vendor."""
 
     def bulk_create(self, objs: Iterable[Group], *args: Any, **kwargs: Any) -> list[Group]:
         groups = list(objs)
@@ -102,9 +102,10 @@ class GroupQuerySet(models.QuerySet["Group"]):
     def subtree(self, group: Group | int) -> Self:
         """Return a group, given as an object or an id, and everything below it. Handles loops.
 
-        Uses one query. MariaDB descends 1,000 levels, unless its ``max_recursive_iterations`` is
-        raised. MySQL refuses deeper trees, unless its ``cte_max_recursion_depth`` is raised. Raises
-        TypeError if ``group`` is neither a group nor an id.
+        Uses one query. MariaDB descends at most 1,000 levels, unless its
+        ``max_recursive_iterations`` is raised. MySQL refuses deeper trees, unless its
+        ``cte_max_recursion_depth`` is raised. Raises TypeError if ``group`` is neither a group nor
+        an id.
         """
         return self._reached_by(_SUBTREE, [_id(group)])
 
@@ -155,7 +156,7 @@ class GroupQuerySet(models.QuerySet["Group"]):
 
 
 def _with_keys(fields: Iterable[str]) -> list[str]:
-    """Return the fields to write, with both keys added if the name is among the fields."""
+    """Return field names to write. If ``name`` is among them, adds both keys."""
     names = list(fields)
     return list({*names, "sort_key", "search_key"}) if "name" in names else names
 
@@ -183,8 +184,8 @@ class Group(models.Model):
     vendor's page for get-group). Times are the send times of requests: an answer was true at that
     time or later. ``sort_key`` sorts names in Turkish alphabetical order. ``search_key`` ignores
     case, dots and accents. Saving a name fills both keys. ``total`` is the number of contacts in
-    the group and all listed groups below it. ``unexplored`` counts the groups among them whose
-    subgroups were never listed. They may have subgroups that the mirror does not know. Each fetch
+    the group and all listed groups below it. ``unexplored`` is the number of these groups whose
+    subgroups were never listed. The mirror may not know all subgroups of such a group. Each fetch
     updates ``total`` and ``unexplored``.
     """
 
@@ -212,7 +213,7 @@ class Group(models.Model):
     seen_at = models.DateTimeField(
         _("last seen"),
         default=timezone.now,
-        help_text=_("When an answer last contained this group."),
+        help_text=_("When this group last appeared in an answer."),
     )
     # The group that listed this group last. Not a foreign key, because the row of that group may
     # have been deleted.
@@ -235,7 +236,7 @@ class Group(models.Model):
         null=True,
         blank=True,
         editable=False,
-        help_text=_("When an answer last listed all subgroups of this group."),
+        help_text=_("When all subgroups of this group were last listed."),
     )
     # When the vendor last answered that this group does not exist (463 or 462).
     denied_at = models.DateTimeField(null=True, editable=False)
@@ -243,7 +244,7 @@ class Group(models.Model):
         _("missing since"),
         null=True,
         blank=True,
-        help_text=_("When this group was first absent from an answer."),
+        help_text=_("When this group was first found to be missing."),
     )
 
     objects = GroupQuerySet.as_manager()
@@ -255,7 +256,7 @@ class Group(models.Model):
         permissions: ClassVar = [("fetch_group", "Can fetch contact groups from iletimerkezi")]
         indexes: ClassVar = [
             models.Index(fields=["parent", "sort_key", "id"], name="%(app_label)s_siblings"),
-            # For the head of the list: the number of missing groups, and the oldest ``seen_at``.
+            # For the admin's summary: the number of missing groups, and the oldest ``seen_at``.
             models.Index(fields=["missing_since", "seen_at"], name="%(app_label)s_presence"),
         ]
         constraints: ClassVar = [
@@ -295,7 +296,7 @@ def own_sums(
 def _fill(instance: Group, **kwargs: Any) -> None:
     """Fill the computed fields. A signal, because ``loaddata`` bypasses ``save``."""
     instance.fill_keys()
-    # As if a new group had no subgroups. The sums of its ancestors are not updated.
+    # Assume that a new group has no subgroups. The sums of its ancestors are not updated.
     if not instance.total and not instance.unexplored:
         instance.total, instance.unexplored = instance.own_sums
 

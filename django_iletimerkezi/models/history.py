@@ -45,7 +45,7 @@ class FetchQuerySet(models.QuerySet["Fetch"]):
         return self.exclude(finished_at=None)
 
     def interrupted(self) -> Self:
-        """Return the running fetches without a sign of life for ``SILENCE``, as after a kill -9."""
+        """Return the running fetches that were silent for ``SILENCE``, as after a kill -9."""
         return self.silent().filter(state=Fetch.State.RUNNING)
 
     def silent(self) -> Self:
@@ -85,16 +85,16 @@ class Fetch(models.Model):
     stored in another database.
 
     ``asked`` of ``known`` groups have been answered or have failed. ``created``, ``changed`` and
-    ``missing`` are numbers of groups. A group with several changes counts once. ``failures`` has
-    the first 100 failed groups, each as ``{"id": 5, "reason": "…"}``. ``error`` says why the fetch
-    ended early. ``aliases`` has the first 100 requested ids with another returned id, as
-    ``{"5": 97101}``. ``clock_ahead`` and ``maybe_other_account`` mean the same as in
+    ``missing`` count groups. A group with several changes counts once. ``failures`` has the first
+    100 failed groups, each as ``{"id": 5, "reason": "…"}``. ``error`` says why the fetch ended
+    early. ``aliases`` maps requested ids to returned ids if they differ, as in ``{"5": 97101}``. It
+    has at most 100 entries. ``clock_ahead`` and ``maybe_other_account`` mean the same as in
     ``FetchResult`` and ``Progress``. ``alive_at`` is when the fetch last wrote while it was
     running, or when it was last handed to the task queue.
 
     A fetch of the phone book in the background has one part for each main group: a fetch of its
     own, whose ``parent`` is the fetch of the phone book. The counters of a parent include its
-    parts. ``token`` names the process that works on the fetch, None if none does. ``active_key``
+    parts. ``token`` identifies the process that works on the fetch, or is None. ``active_key``
     is unique, so that the same fetch is not queued twice. It is None for a finished fetch, and for
     a fetch that was started in the foreground. Its longest values are two numbers of 19 digits.
     """
@@ -157,15 +157,15 @@ class Fetch(models.Model):
     alive_at = models.DateTimeField(_("last stored"), null=True, blank=True)
     finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
     asked = models.PositiveIntegerField(_("groups asked for"), default=0)
-    known = models.PositiveIntegerField(_("groups known"), default=0)
+    known = models.PositiveIntegerField(_("known groups"), default=0)
     created = models.PositiveIntegerField(_("created"), default=0)
     changed = models.PositiveIntegerField(_("changed"), default=0)
     missing = models.PositiveIntegerField(_("missing"), default=0)
     failed = models.PositiveIntegerField(_("failed"), default=0)
     failures = models.JSONField(_("failures"), default=list, blank=True)
     error = models.TextField(_("error"), blank=True)
-    aliases = models.JSONField(_("other ids"), default=dict, blank=True)
-    clock_ahead = models.DurationField(_("clock ahead"), null=True, blank=True)
+    aliases = models.JSONField(_("ids answered with another id"), default=dict, blank=True)
+    clock_ahead = models.DurationField(_("clock difference"), null=True, blank=True)
     maybe_other_account = models.BooleanField(_("maybe another account"), default=False)
     token = models.UUIDField(null=True, editable=False)
     active_key = models.CharField(max_length=60, null=True, unique=True, editable=False)  # noqa: DJ001 - NULLs are not equal
@@ -188,7 +188,7 @@ class Fetch(models.Model):
 
     @classmethod
     def silence_cutoff(cls) -> datetime:
-        """Return a time. Unfinished fetches that last wrote before this time count as silent."""
+        """Return the cutoff: an unfinished fetch that last wrote before this time is silent."""
         return timezone.now() - cls.SILENCE
 
     @property
@@ -203,7 +203,7 @@ class Fetch(models.Model):
 
     @property
     def reasons(self) -> dict[int, str]:
-        """The reasons in ``failures``, by group id. Skips entries that no fetch has written."""
+        """The reasons in ``failures`` by group id. Skips invalid entries, which no fetch writes."""
         failures = self.failures if isinstance(self.failures, list) else []
         return {
             failure["id"]: str(failure.get("reason", ""))
@@ -213,7 +213,7 @@ class Fetch(models.Model):
 
     @property
     def aliases_by_id(self) -> dict[int, int]:
-        """The ids in ``aliases``, by requested id. Skips entries that no fetch has written."""
+        """The returned ids by requested id. Skips invalid entries, which no fetch writes."""
         aliases = self.aliases if isinstance(self.aliases, dict) else {}
         pairs = ((parse_id(str(asked_for)), returned) for asked_for, returned in aliases.items())
         return {
@@ -244,8 +244,8 @@ class Change(models.Model):
 
     ``group_id`` is not a foreign key, because the row of the group may be deleted. ``at`` is when
     the change was stored. ``before`` and ``after`` are names, numbers of contacts or parent ids, as
-    text. For ``MOVED``, None means no parent. A new group has only ``after``, its name. Both are
-    None for a group that went missing or returned.
+    text. For ``MOVED``, None means no parent. For a new group, ``before`` is None and
+    ``after`` is the name. Both are None for a group that went missing or returned.
     """
 
     class Kind(models.TextChoices):
@@ -254,7 +254,7 @@ class Change(models.Model):
         RECOUNTED = "recounted", _("contacts changed")
         MOVED = "moved", _("moved")
         MISSING = "missing", _("missing")
-        RETURNED = "returned", _("returned")
+        RETURNED = "returned", _("listed again")
 
     fetch = models.ForeignKey(
         Fetch,

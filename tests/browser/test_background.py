@@ -41,7 +41,7 @@ TEXTS = {
     "tr": {
         "link": "Tüm rehberi getir",
         "button": "Getir",
-        "queued": "Görev kuyruğunda bekliyor.",
+        "queued": "Bir worker bekleniyor.",
         "running": "Sürüyor.",
         "numbers": ["10 / 30 grup", "20 / 30 grup"],
         "state": "başarılı",

@@ -42,7 +42,7 @@ TEXTS = {
     },
     "tr": {
         "badge": "kısmen başarılı",
-        "outcome": "1 yeni, 4 güncellendi, 1 artık listede yok, 3 başarısız",
+        "outcome": "1 yeni, 4 güncellendi, 1 artık listede yok, 3 getirilemedi",
         "failures": "Getirilemeyen gruplar",
         "moved": "taşındı (2)",
         "chart": re.compile("^Zaman içinde kişi sayısı: ilk değer 1.100, son değer 1.440"),

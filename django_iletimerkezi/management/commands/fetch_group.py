@@ -30,7 +30,8 @@ class Command(FetchCommand):
             "--recursive", "-r", action="store_true", help=_("also fetch everything below")
         )
         self.add_common_arguments(
-            parser, depth_help=_("also fetch N levels below; 0 fetches only the group")
+            parser,
+            depth_help=_("also request N levels below, group by group; 0 requests only the group"),
         )
 
     def run(self) -> None:

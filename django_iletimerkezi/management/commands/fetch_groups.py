@@ -21,7 +21,8 @@ class Command(FetchCommand):
         self.add_common_arguments(
             parser,
             depth_help=_(
-                "fetch only N levels; 0 fetches the main groups with their direct subgroups"
+                "request only N levels group by group; 0 sends only the first request, which "
+                "returns the main groups with their direct subgroups"
             ),
         )
 
@@ -42,7 +43,7 @@ class Command(FetchCommand):
             self.show(outcome, tops, below)
         self.note_changes(self.progress)
         if isinstance(outcome, Exception) and not self.options["changes"]:
-            return  # A failed fetch exports no tree, only the changes that --changes requests.
+            return  # After a failure, print no tree. With --changes, print the changes so far.
         if self.options["format"] == "json":  # json_lines keeps missing groups at the top.
             tops = tops.listed()
         self.export(whole_tree(tops, below))

@@ -10,7 +10,7 @@ from ..terminal import TerminalCommand, parse_ids
 
 
 class Command(TerminalCommand):
-    # The command runs these checks itself, so Django must not stop it when a check fails.
+    # The command reports failed checks itself, so they must not prevent it from running.
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -25,7 +25,7 @@ class Command(TerminalCommand):
             metavar="ID",
             nargs="?",
             help=_(
-                "id of the group to request, even if it does not exist; without an id, the main "
+                "id of the group to request (the group need not exist); without an id, the main "
                 "groups are requested"
             ),
         )

@@ -34,7 +34,7 @@ class Command(TerminalCommand):
             metavar="N",
             type=int,
             default=0,
-            help=_("keep the newest N fetches, even if they are older"),
+            help=_("keep the newest N fetches, no matter how old they are"),
         )
 
     def run(self) -> None:

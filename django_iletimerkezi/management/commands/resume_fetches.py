@@ -19,7 +19,7 @@ class Command(TerminalCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         parser.description = _(
             "Queue interrupted fetches again. Without a task queue, continue queued and "
-            "interrupted fetches here, until they end. With -v 0, print only errors."
+            "interrupted fetches in this process until they end. With -v 0, print only errors."
         )
 
     def run(self) -> None:
@@ -34,7 +34,7 @@ class Command(TerminalCommand):
         idle = Fetch.objects.using(db.router.db_for_write(Group)).idle()
         for fetch in idle:
             end_if_old(fetch)
-        # Newest first: parts before their parent, which then reads their groups from the mirror.
+        # Newest first: parts run before the parent, so that it finds their groups in the mirror.
         for fetch in idle.order_by("-pk"):
             name = describe_fetch(fetch)
             try:

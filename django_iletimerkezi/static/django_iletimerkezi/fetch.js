@@ -3,14 +3,14 @@
 "use strict";
 {
     const LONGEST_PAUSE = 5000; // Milliseconds. The counters are stored every five seconds.
-    const MAX_ERRORS = 5; // In a row: half a minute, which covers a restart of the server.
+    const MAX_ERRORS = 5; // In a row: 25 seconds at the longest pause, enough for a server restart.
 
     let section;
-    let pause = 1000; // A small fetch ends within seconds. Grows up to the longest pause.
+    let pause = 1000; // Short at first, because a small fetch ends within seconds.
     let errors = 0;
-    let isSent = false; // Has the user pressed a button? Then reloading would discard the answer.
+    let isSent = false; // Has the user submitted a form? A reload would cancel that request.
 
-    /* Replace the content of the element only if it differs, to keep the focus on buttons. */
+    /* Replace the content of an element, but only if it differs, so that buttons keep the focus. */
     function show(html) {
         const template = document.createElement("template");
         template.innerHTML = html;

@@ -21,7 +21,7 @@
     const rowOf = (id) => body.querySelector(`tr[data-id="${id}"]`);
     const moreOf = (id) => body.querySelector(`tr[data-start][data-parent="${id}"]`);
     const toggleOf = (row) => row.querySelector(".iletimerkezi-toggle");
-    const stops = (row) => [row, ...row.querySelectorAll("a, input")]; // Where the focus can be.
+    const stops = (row) => [row, ...row.querySelectorAll("a, input")]; // Can get the focus.
     const setTabIndex = (row, index) => stops(row).forEach((stop) => { stop.tabIndex = index; });
     const pageSize = () => Number(table.dataset.pageSize);
     const isLoaded = (row) =>
@@ -409,7 +409,7 @@
     }
 
     /* Prevent a double click from fetching twice. After five seconds, the form can be sent again,
-       because the user has probably stopped loading the page. */
+       because a user who still sees the form has probably stopped the request. */
     let sent = new WeakMap();
 
     function sendOnce(event) {

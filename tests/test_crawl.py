@@ -119,6 +119,34 @@ def test_a_group_below_the_depth_limit_is_requested_if_it_is_found_on_a_higher_l
     assert steps._frontier.known == 6
 
 
+def test_a_group_can_be_added_below_the_current_level() -> None:
+    frontier = Frontier(2)
+    frontier.add(group(1, 2), level=1)
+    assert take_all(frontier) == [[], [1], [2]]
+
+
+def test_answered_groups_are_skipped_but_their_subgroups_are_requested() -> None:
+    frontier = Frontier(None, answered={1: [2, 3], 2: [4]})
+    frontier.add_id(1, 0)
+    assert take_all(frontier) == [[3, 4]]
+    assert (frontier.skipped, frontier.known) == (2, 4)
+
+
+def test_subgroups_of_answered_groups_are_one_level_below() -> None:
+    frontier = Frontier(2, answered={1: [2], 2: [3], 3: [4]})
+    frontier.add_id(1, 0)
+    assert take_all(frontier) == [[], [], []]
+    assert (frontier.skipped, frontier.known) == (3, 3)
+
+
+def take_all(frontier: Frontier) -> list[list[int]]:
+    """Return the groups to request on each level."""
+    levels = [frontier.take()]
+    while frontier.descend():
+        levels.append(frontier.take())
+    return levels
+
+
 def test_a_crawl_with_a_depth_uses_all_connections_at_once() -> None:
     with forest(tree_of(61, 20), latency=0.05) as server:
         with make_client(server.url, max_connections=5) as client:
@@ -471,6 +499,25 @@ def test_a_500_with_a_long_retry_after_does_not_end_the_crawl() -> None:
     assert (set(failed(outcomes)), len(outcomes)) == ({7}, 19)
 
 
+@pytest.mark.parametrize("options", [{}, {"has_answers": True}])
+def test_throttling_ends_the_crawl_unless_the_vendor_has_answered_other_groups(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    impatient(monkeypatch, 0.05)
+
+    def ask(group_id: int) -> Answer:
+        raise ServiceUnavailable("", code=429)
+
+    frontier = Frontier(None)
+    frontier.add_id(1, 0)
+    crawl = Crawl(ask, frontier, probe=lambda: None, workers=1, **options)
+    if options:
+        assert list(failed(crawl)) == [1]
+    else:
+        with pytest.raises(ServiceUnavailable):
+            list(crawl)
+
+
 def test_bursts_of_429_delay_a_crawl_but_no_group_fails(monkeypatch: pytest.MonkeyPatch) -> None:
     set_backoff(monkeypatch, 0.1)
     with forest(tree_of(120, 30)) as server:
@@ -598,11 +645,11 @@ def test_throttling_neither_trips_nor_resets_the_breaker() -> None:
 
 
 def test_an_answer_resets_the_breaker() -> None:
-    breaker = Breaker(workers=1)
+    breaker = Breaker(workers=2)
     unavailable = ServiceUnavailable("", code=500)
     assert not breaker.note_failure(unavailable)
     breaker.reset()
-    assert [breaker.note_failure(unavailable) for _ in range(3)] == [False, False, True]
+    assert [breaker.note_failure(unavailable) for _ in range(6)] == [False] * 5 + [True]
 
 
 # The tick

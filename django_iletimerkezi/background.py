@@ -1,7 +1,7 @@
-"""Queues fetches, and runs them in the background: each task runs a slice of a fetch.
+"""Queues fetches and runs them in the background. Each task runs a slice of a fetch.
 
-A task queue may run a task twice, even at the same time, or never. So a task contains only the id
-of a fetch, and a process works on the fetch only if it can claim the row of the fetch.
+A task queue may lose a task, or run the task twice, even at the same time. So a task contains only
+the id of a fetch, and a process must claim the row of the fetch before it works on the fetch.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def start_fetch(
     The arguments work as in ``fetch_group``. If the same fetch is already queued or running in the
     background, its record is returned. The task is queued after the commit of the caller's
     transaction. If the task queue refuses the task, the fetch fails, and its record says why.
-    Interrupted fetches are queued again, as by ``resume_fetches``.
+    Also queues interrupted fetches again, like ``resume_fetches``.
 
     Raises ImproperlyConfigured if there is no task queue; ValueError like ``fetch_group``; and
     ``django.db.Error``.
@@ -101,7 +101,7 @@ def _run_slice(fetch: Fetch, is_stopped: Callable[[], bool]) -> None:
         _end(Fetch.objects.idle(), fetch, Fetch.State.FAILED, error)
         if getattr(error, "is_fatal", False) and (parent := _parent(fetch)):
             _end(Fetch.objects.unfinished(), parent, Fetch.State.FAILED, error)
-    finally:  # Even after another error, such as a database error.
+    finally:  # Also after other errors, such as database errors.
         _push_parent_if_done(fetch)
 
 
@@ -122,7 +122,7 @@ def continue_fetch(
 def resume_fetches() -> int:
     """Requeue the fetches that gave no sign of life for ``Fetch.SILENCE``.
 
-    Returns how many were requeued. Fetches that were silent for longer than
+    Returns the number of requeued fetches. Fetches that were silent for longer than
     ``Fetch.MAX_INTERRUPTION`` end as failed instead. Raises ImproperlyConfigured if there is no
     task queue, and ``django.db.Error``.
     """
@@ -131,7 +131,7 @@ def resume_fetches() -> int:
     for fetch in _fetches().silent().order_by("pk"):
         if end_if_old(fetch):
             continue
-        # If several processes find the fetch, only one of them queues it.
+        # If several processes find the fetch, only one process queues it.
         if persistently(partial(_free, fetch.pk)):
             after_commit(fetch._state.db, partial(_push, fetch))
             resumed += 1
@@ -139,7 +139,7 @@ def resume_fetches() -> int:
 
 
 def _free(fetch_id: int, using: str) -> int:
-    """Free a silent fetch, so that another process can claim it. Returns 0 if it is not silent."""
+    """Release a silent fetch for other processes. Returns 0 if the fetch is not silent."""
     silent = Fetch.objects.using(using).silent().filter(pk=fetch_id)
     return silent.update(state=Fetch.State.QUEUED, token=None, alive_at=timezone.now())
 
@@ -147,7 +147,7 @@ def _free(fetch_id: int, using: str) -> int:
 def end_if_old(fetch: Fetch) -> bool:
     """End a fetch as failed if it was silent for longer than ``Fetch.MAX_INTERRUPTION``.
 
-    If a part and its parent were silent for so long, the parent and all its parts end. Returns
+    If a part and its parent were both silent for longer, the parent and all its parts end. Returns
     whether the fetch has ended.
     """
     if not fetch.alive_at or fetch.alive_at >= timezone.now() - Fetch.MAX_INTERRUPTION:
@@ -205,9 +205,9 @@ def _run(
 
 
 def _push(fetch: Fetch) -> str:
-    """Hand the id of a fetch to the task queue. Returns why the queue refused it, or ``""``.
+    """Hand the id of a fetch to the task queue. Returns the reason of a refusal, or ``""``.
 
-    After a refusal, ``resume_fetches`` tries again later.
+    After a refusal, ``resume_fetches`` tries again later, unless the caller ends the fetch.
     """
     try:
         _require_engine()(fetch.pk)
@@ -219,7 +219,7 @@ def _push(fetch: Fetch) -> str:
 
 
 def _push_or_fail(fetch: Fetch) -> None:
-    """Push a fetch. If the task queue refuses it, the fetch fails, and its record says why."""
+    """Push a fetch. After a refusal, the fetch fails, and its record contains the reason."""
     if refusal := _push(fetch):
         error = IletimerkeziError(_("The task queue refused the fetch: %s") % refusal)
         _end(Fetch.objects.idle(), fetch, Fetch.State.FAILED, error)
@@ -228,7 +228,7 @@ def _push_or_fail(fetch: Fetch) -> None:
 def _end(
     claimable: FetchQuerySet, fetch: Fetch, state: Fetch.State, error: Exception | None = None
 ) -> bool:
-    """End a fetch and its parts if ``claimable`` contains the fetch. Returns whether it ended."""
+    """End a fetch and its parts if ``claimable`` contains it. Returns whether the fetch ended."""
     journal = Journal(fetch)
     try:
         journal.claim(claimable)
@@ -239,7 +239,7 @@ def _end(
 
 
 def _push_next(fetch: Fetch, pause: FetchPaused) -> None:
-    """Push a paused fetch, or its new parts if it waits for them."""
+    """Push a paused fetch, or the new parts that the fetch waits for."""
     if pause.state == Fetch.State.QUEUED:
         _push(fetch)
     else:
@@ -249,7 +249,7 @@ def _push_next(fetch: Fetch, pause: FetchPaused) -> None:
 
 
 def _parent(part: Fetch) -> Fetch | None:
-    """Return the unfinished parent of a part. Reads it from the database that fetches write to."""
+    """Return the unfinished parent of a part, from the database that fetches write to."""
     return _fetches().unfinished().filter(pk=part.parent_id).first() if part.parent_id else None
 
 
@@ -259,17 +259,17 @@ def _push_parent_if_done(part: Fetch) -> None:
 
 
 def _push_if_done(parent: Fetch) -> None:
-    """Push a parent if all its parts have ended, so that it finishes."""
+    """Push a parent if all its parts have ended, so that the parent finishes."""
     if not _fetches().filter(parent=parent).unfinished().exists():
         _push(parent)
 
 
 @contextmanager
 def _sigterm_noted() -> Iterator[Callable[[], bool]]:
-    """Yield a function that says whether SIGTERM has arrived, so that the slice can end early.
+    """Yield a function that returns whether SIGTERM has arrived, so that the slice can end early.
 
-    The worker's own handler is called too. If the worker has none, SIGTERM ends the process after
-    the block.
+    The worker's own handler is called too. If the worker has no handler, SIGTERM ends the process
+    after the block.
     """
     has_arrived = False
     usual = signal.getsignal(signal.SIGTERM)

@@ -78,9 +78,9 @@ def _check_engine() -> Iterator[CheckMessage]:
 
 
 def check_tables(databases: Iterable[str] | None = None, **kwargs: Any) -> list[CheckMessage]:
-    if not databases:  # Most commands check no database and must not wait for these imports.
+    if not databases:  # Most commands skip these checks and must not wait for the imports.
         return []
-    # Not at the top, because apps.py imports this module before models can be imported.
+    # Import here, because apps.py imports this module before models can be imported.
     from .messages import TABLES, advise_charset  # noqa: PLC0415 - see above
     from .mirror import bulk  # noqa: PLC0415 - see above
 
@@ -88,7 +88,7 @@ def check_tables(databases: Iterable[str] | None = None, **kwargs: Any) -> list[
     for alias in databases:
         charsets = {table: bulk.narrow_charset(connections[alias], table) for table in TABLES}
         if narrow := [(table, charset) for table, charset in charsets.items() if charset]:
-            table, charset = narrow[0]  # The advice is about all tables.
+            table, charset = narrow[0]  # The advice covers all tables.
             text = _("The character set %(charset)s of the table %(table)s cannot store all names.")
             text %= {"table": table, "charset": charset}
             flaws.append(CheckWarning(text, hint=advise_charset(alias), id=f"{TAG}.W002"))

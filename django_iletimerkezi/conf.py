@@ -55,7 +55,7 @@ class Settings:
 
     @property
     def timeout(self) -> float:
-        """Seconds for a whole request, including the answer's body. Above 0, at most 3600."""
+        """Seconds for a whole request, including the answer's body. Above 0 and at most 3600."""
         seconds = getattr(settings, "ILETIMERKEZI_TIMEOUT", 30)
         if isinstance(seconds, bool) or not isinstance(seconds, int | float):
             raise _wrong("ILETIMERKEZI_TIMEOUT", _("a number of seconds"), seconds)
@@ -90,7 +90,7 @@ class Settings:
 
     @property
     def task_backend(self) -> str:
-        """The alias in ``TASKS`` of the backend that runs fetches in the background."""
+        """The alias of the backend in ``TASKS`` that runs fetches in the background."""
         return _text("ILETIMERKEZI_TASK_BACKEND", "default")
 
     @property
@@ -114,7 +114,7 @@ class Settings:
 
     @property
     def has_credentials(self) -> bool:
-        """Whether a key is set, and a hash or a secret."""
+        """Whether the settings contain a key, and at least one of a hash and a secret."""
         return bool(self.api_key and (self.api_hash or self.api_secret))
 
     @property
@@ -147,8 +147,8 @@ def get_client() -> IletimerkeziClient:
 
     Raises ImproperlyConfigured if settings are missing, invalid or contradictory.
     """
-    # Not at the top, because requests is slow to import, and the admin and the commands import
-    # this module at startup.
+    # Import here, because requests is slow to import, and the admin and the commands import this
+    # module at startup.
     from .api import Credentials, IletimerkeziClient  # noqa: PLC0415 - see above
 
     return IletimerkeziClient(
@@ -183,7 +183,7 @@ def _credential(name: str) -> str:
 def _text(name: str, default: str) -> str:
     if not isinstance(getattr(settings, name, default), str):
         raise _wrong(name, _("a string"), getattr(settings, name))
-    # Convert lazy strings, which JSON rejects.
+    # Convert lazy strings, because json.dumps rejects them.
     return str(getattr(settings, name, default))
 
 

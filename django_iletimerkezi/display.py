@@ -5,13 +5,13 @@ from __future__ import annotations
 import unicodedata
 
 LABEL_LENGTH = 80
-"""Most characters of a name on a page or in a message, so that it fits on a line."""
+"""Most characters of a name on a page or in a message, so that the name fits on a line."""
 
 WHOLE_TREE = 200
 """Most groups in a tree that is shown as a whole. People still scroll through 200 lines."""
 
 FEW = 10
-"""Most details in a summary: they fill half of a usual terminal. The rest is only counted."""
+"""Most details in a summary. Ten lines fill half of a terminal. More details are only counted."""
 
 _BLANKS = " \u115f\u1160\u2800\u3164\uffa0"
 """Letters and symbols that look blank."""
@@ -19,7 +19,7 @@ _JOINERS = "\u200c\u200d"
 
 
 def visible(text: str) -> str:
-    """Escape control characters and other invisible characters."""
+    """Escape unprintable characters, but keep the joiners in words and emoji."""
     return "".join(
         character
         if character.isprintable() or character in _JOINERS

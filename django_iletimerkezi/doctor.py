@@ -36,7 +36,7 @@ Verdict = Literal["ok", "failed", "not tried"]
 class Finding:
     """The result of one check. ``text`` gives the reason and never contains a credential.
 
-    The text of a failed check ends with what to do next, if that is known.
+    The text of a failed check ends with advice if a fix is known.
     """
 
     name: str
@@ -45,10 +45,10 @@ class Finding:
 
 
 def examine(group_id: int | None = None) -> Iterator[Finding]:
-    """Run all checks and yield a finding for each check. Writes nothing.
+    """Run all checks and yield a finding for each check. Does not write to the database.
 
-    One check requests the group ``group_id``. Without an id, it requests the main groups, or a
-    single group if the API has no get-groups. All requests and retries together take at most
+    One check requests the group ``group_id``. Without an id, this check requests the main groups,
+    or group 1 if get-groups is not available. All requests and retries together take at most
     ``ILETIMERKEZI_TIMEOUT`` seconds, not counting the DNS lookup of the system.
     """
     flaws = [f"{flaw.msg} {flaw.hint}" for flaw in check_settings()]
@@ -62,7 +62,7 @@ def examine(group_id: int | None = None) -> Iterator[Finding]:
 
 
 def repair() -> Iterator[Finding]:
-    """Recompute the mirror's computed columns. Sends no request to the vendor."""
+    """Recompute the mirror's computed columns. Does not send a request to the vendor."""
     yield from _examine_database(repairs=True)
 
 
@@ -107,7 +107,7 @@ def _examine_request(group_id: int | None) -> Iterator[Finding]:
     steps = get_args(Step)
     passed = steps.index(failure.step) if failure else len(steps)
     for step in steps[:passed]:
-        # Without an id, the request for group 1 is only a test, so the group need not exist.
+        # Without an id, we only test with group 1. Do not report that this group does not exist.
         yield _passed(step, uses_proxy=uses_proxy, is_unknown=is_unknown and bool(group_id))
     if failure:
         yield Finding(_failed_name(failure), "failed", str(failure))
@@ -124,7 +124,7 @@ def _examine_request(group_id: int | None) -> Iterator[Finding]:
 
 
 def _ask(client: IletimerkeziClient, group_id: int | None) -> list[IletimerkeziError | None]:
-    """Return an error or None for each request. Tries get-group if the API has no get-groups."""
+    """Return an error or None for each request. Tries get-group if get-groups is not available."""
     end = monotonic() + conf.timeout
     # Group 1 need not exist, because a 463 also proves that the key and the hash are valid.
     ask = partial(client.ask_group, group_id or 1)

@@ -23,7 +23,7 @@ _INLINE = {
     "django_tasks.backends.dummy",
     "django_tasks.backends.immediate",
 }
-"""Modules of the backends that run tasks in the calling process, or never."""
+"""Modules of the backends that run tasks in the calling process or do not run tasks at all."""
 
 
 def find_engine() -> Callable[[int], object] | None:
@@ -37,7 +37,7 @@ def find_engine() -> Callable[[int], object] | None:
         return import_string(TASK).enqueue if find_backend() else None
     except ImproperlyConfigured:
         raise
-    except Exception as error:  # noqa: BLE001 - a wrong TASKS or backend may raise anything
+    except Exception as error:  # noqa: BLE001 - an invalid TASKS may raise any exception
         raise ImproperlyConfigured(f"TASKS: {describe_cause(error)}") from None
 
 
@@ -48,7 +48,7 @@ def describe_cause(error: Exception) -> str:
 
 def find_backend() -> Any:
     """Return the backend in ``TASKS`` that runs our task in another process, or None."""
-    if not settings.is_overridden("TASKS"):  # type: ignore[misc]  # the stubs lack it
+    if not settings.is_overridden("TASKS"):  # type: ignore[misc]  # the stubs lack this method
         return None
     # Without ILETIMERKEZI_TASK_BACKEND, a TASKS setting that does not define "default" is probably
     # meant for the host's own tasks.
@@ -71,7 +71,7 @@ def find_backend() -> Any:
 
 
 def find_library() -> Any:
-    """Return ``django.tasks``, or its backport for Django 5.2, or None."""
+    """Return ``django.tasks`` or the backport for Django 5.2, or None if no module is installed."""
     for name in ("django.tasks", "django_tasks"):
         with suppress(ImportError):
             return import_module(name)

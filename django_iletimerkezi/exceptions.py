@@ -1,7 +1,7 @@
-"""Exceptions that requests to the vendor and fetches raise.
+"""The exceptions of fetches and of requests to the vendor.
 
-Invalid settings raise Django's ``ImproperlyConfigured`` instead. These exceptions contain no
-request, no response and no credentials, and they can be pickled.
+Invalid settings raise Django's ``ImproperlyConfigured`` instead. The exceptions in this module
+never contain a request, a response or credentials, and can be pickled.
 """
 
 from __future__ import annotations
@@ -21,20 +21,19 @@ Step = Literal["environment", "name", "connection", "tls", "answer"]
 """The steps of a request, in order."""
 
 PATIENCE = 120
-"""Seconds that we wait for the vendor: the longest ``Retry-After`` that we accept, and how long a
-crawl retries throttled requests without any answer. Most pauses are shorter, and people do not wait
-longer."""
+"""Longest ``Retry-After`` that we accept, in seconds. A crawl also stops retrying throttled groups
+after this time without an answer. Most pauses are shorter, and people do not wait longer."""
 
 
 class IletimerkeziError(Exception):
     """Base class of all exceptions in this module.
 
-    ``asked_at`` is when the request was sent (aware, UTC). ``step`` is the step that failed.
+    ``asked_at`` is the time of the request (aware, UTC). ``step`` is the step that failed.
     ``is_fatal`` means that a request for any other group would fail too. ``is_throttled`` means
     that the vendor asked us to retry later. If the error ended a recursive fetch, ``failures`` maps
     group ids to the earlier errors of single groups. The error of a group is a ``django.db.Error``
-    if the database cannot store its name. ``fetch`` is the ``Fetch`` that the exception ended or
-    paused.
+    if the database cannot store the group's name. ``fetch`` is the ``Fetch`` that the exception
+    ended or paused.
     """
 
     asked_at: datetime | None = None
@@ -46,7 +45,7 @@ class IletimerkeziError(Exception):
 
 
 class ApiError(IletimerkeziError):
-    """The vendor answered with an error. It has an int ``code`` and the vendor's ``message``.
+    """The vendor answered with an error. ``code`` is an int, and ``message`` is the vendor's text.
 
     Branch on ``code``, because the vendor promises stable codes, but not stable messages. Source:
     the vendor's error-code page.
@@ -119,15 +118,15 @@ class GroupNotFound(ApiError):
 class ServiceUnavailable(IletimerkeziError):
     """The vendor could not be reached, did not answer in time, or answered 429 or 5xx.
 
-    ``code`` is the code of the answer, or None. ``retry_after`` is how many seconds the vendor
-    asked us to wait, or None. The vendor documents only 503. The other codes are common answers of
-    servers and proxies. The causes and their attributes:
+    ``code`` is the code of the answer, or None. ``retry_after`` is the time in seconds after which
+    the vendor accepts requests again, or None. The vendor documents only 503. The other codes are
+    common answers of servers and proxies. The causes and their attributes:
 
-    - 429, and 502 to 504 with a ``Retry-After`` up to ``PATIENCE``: ``temporary``, because the same
-      request may succeed soon, and ``is_throttled``;
+    - 429, and 502 to 504 with a ``Retry-After`` up to ``PATIENCE``: ``temporary`` and
+      ``is_throttled``, because the same request may succeed soon;
     - 502 to 504 without ``Retry-After``, timeouts and broken connections: ``temporary``;
     - 429, or 502 to 504, with a longer ``Retry-After``: ``is_fatal``;
-    - other codes from 500 to 599: none of these attributes;
+    - other codes from 500 to 599: all three attributes are False;
     - failures that are the same for every group, such as an unknown host: ``is_fatal``, and
       ``temporary`` if DNS or the network may recover.
     """
@@ -179,7 +178,7 @@ class ServiceUnavailable(IletimerkeziError):
 class UnexpectedResponse(IletimerkeziError):
     """The vendor's answer is invalid.
 
-    The message says what is wrong, and names the invalid field if there is one. Valid answers
+    The message explains the error, and names the field if a field is invalid. Valid answers
     follow the vendor's pages for get-group and get-groups, but numbers may be strings, and lists
     may be objects with indices as keys. The vendor does not document invalid answers.
     """
@@ -188,8 +187,8 @@ class UnexpectedResponse(IletimerkeziError):
 class FetchPaused(IletimerkeziError):
     """The fetch has stored its answers and can be continued.
 
-    ``state`` is ``queued``, or ``running`` for a phone book that waits for its parts. Not an error,
-    but it ends a series of fetches like a fatal error.
+    ``state`` is ``queued``, or ``running`` for a phone book that waits for its parts. A pause
+    is not an error, but ends a series of fetches like a fatal error.
     """
 
     is_fatal = True
@@ -203,7 +202,7 @@ class FetchPaused(IletimerkeziError):
 
 
 class FetchTakenOver(IletimerkeziError):
-    """The fetch was cancelled, or another process continues it. Nothing more was stored."""
+    """The fetch was cancelled, or another process took the fetch over. Nothing more was stored."""
 
     def __str__(self) -> str:
         return _("Stopped: the fetch was cancelled or taken over by another process.")

@@ -22,7 +22,7 @@ _FORMULA = tuple("=+-@＝＋－＠")
 """Spreadsheets treat a cell that starts with one of these characters as a formula."""
 
 
-# ``writerow`` returns what the file's ``write`` returns: here, the line.
+# ``writerow`` returns the result of the file's ``write``, and this ``write`` returns the line.
 _write: Callable[[Iterable[object]], str] = csv.writer(
     SimpleNamespace(write=str), delimiter=";", lineterminator="\n"
 ).writerow

@@ -16,7 +16,7 @@ ORDER = ("sort_key", "pk")
 
 
 class Part(NamedTuple):
-    """A group in a path. An ellipsis stands for omitted groups, and links to the last of them."""
+    """A group in a path. An ellipsis stands for omitted groups and links to their last group."""
 
     group: Group
     is_ellipsis: bool = False
@@ -51,7 +51,7 @@ def read_paths(
     """Return the shortened path to each group. Uses two queries for all groups.
 
     The first query reads only the parent ids, because a group may have thousands of ancestors with
-    long names, but a page shows only a few of them.
+    long names, but a page shows only a few ancestors.
     """
     groups = groups.prefetch_related(None)  # A path shows names only.
     paths = {
@@ -88,7 +88,7 @@ def path_texts(ids: Collection[int], groups: GroupQuerySet) -> dict[int, str]:
 def tree_texts(groups: GroupQuerySet, most: int) -> dict[int, str] | None:
     """Return the paths to all groups as text, in the order of the tree. Uses one query.
 
-    Returns None if there are more than ``most`` groups.
+    Returns None for more than ``most`` groups.
     """
     rows = groups.select_related(None).prefetch_related(None).order_by()
     found = list(rows.only("name", "parent", "sort_key")[: most + 1])

@@ -1,8 +1,8 @@
 """A form field for choosing a group by its path.
 
-For a small queryset, its widget is a select with all groups. For a large queryset, the user sends a
-search with the form, and then chooses one of the groups found. The field needs neither a script nor
-a view. It shows only groups of its queryset.
+For a small queryset, the widget is a select with all groups. For a large queryset, the user sends a
+search with the form, and then chooses a group from the results. The field needs neither a script
+nor a view, and shows only the groups of its queryset.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ else:
 
 
 class Search(NamedTuple):
-    """A search that the user sent, and the id that was chosen before, as text."""
+    """A search that the user sent. ``chosen`` is the previously chosen id, as text."""
 
     text: str
     chosen: str
 
 
 class GroupSelect(forms.Select):
-    """A select of groups with their paths. For a large queryset, it also has a search box."""
+    """A select of groups with their paths. For a large queryset, the widget adds a search box."""
 
     choices: Any
 
@@ -56,7 +56,7 @@ class GroupSelect(forms.Select):
         self, name: str, value: Any, attrs: dict[str, Any] | None = None, renderer: Any = None
     ) -> SafeString:
         asked = value if isinstance(value, Search) else Search("", str(value or ""))
-        # Merge the attributes here, because the search box and the select change some of them.
+        # Merge the attributes here, because the search box and the select change some attributes.
         attrs, chosen = self.build_attrs(self.attrs, attrs), parse_id(asked.chosen)
         empty_label = self.choices.field.empty_label
         groups: GroupQuerySet = self.choices.queryset

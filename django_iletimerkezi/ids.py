@@ -14,16 +14,16 @@ def check_id(number: Any) -> None:
 
 
 def parse_id(text: str) -> int | None:
-    """Parse a group id from a person or a URL. Returns None if it is invalid."""
+    """Parse a group id from a person or a URL. Returns None for an invalid id."""
     number = parse_number(text)
     return number if number and number <= MAX_ID else None
 
 
 def parse_number(text: str) -> int | None:
-    """Parse ASCII digits. Returns None for any other text."""
+    """Parse ASCII digits. Returns None for a text with other characters, and for an empty text."""
     return parse_digits(text.lstrip("0") or "0") if text.isascii() and text.isdigit() else None
 
 
 def parse_digits(digits: str) -> int:
-    """Parse at most 40 digits: longer numbers are out of range, and ``int`` refuses over 4,300."""
+    """Parse only the first 40 digits, because ``int`` rejects long texts. Ids are shorter."""
     return int(digits[:40])

@@ -30,7 +30,7 @@ _NOT_CONNECTED = re.compile(
     re.IGNORECASE,
 )
 
-# The first message is from MariaDB and MySQL, the second from PostgreSQL.
+# MariaDB and MySQL use the first message. PostgreSQL uses the second message.
 _UNSTORABLE = re.compile(r"Incorrect string value|has no equivalent in encoding")
 
 
@@ -39,7 +39,7 @@ TABLES = [model._meta.db_table for model in (Group, Fetch, Change)]
 
 
 def describe_results(results: Sequence[FetchResult]) -> str:
-    """Summarize some fetches in one line."""
+    """Summarize the given fetches in one line."""
     return _(
         "%(what)s: %(created)s created, %(changed)s changed, %(unchanged)s unchanged, "
         "%(missing)s missing."
@@ -67,7 +67,7 @@ def _describe_target(results: Sequence[FetchResult]) -> str:
 
 
 def describe_fetch(fetch: Fetch) -> str:
-    """Name a fetch by its id and what it fetches."""
+    """Name a fetch by its id and its target."""
     return _("Fetch %(id)s (%(what)s)") % {"id": fetch.pk, "what": fetch}
 
 
@@ -89,7 +89,7 @@ def describe_change(change: Change, groups: Mapping[int, Group]) -> str:
 
 
 def distinct_labels(before: str, after: str) -> tuple[str, str]:
-    """Return two names as short printable lines, in full if the short forms would be equal."""
+    """Return short forms of two names, or the full names if their short forms look the same."""
     short = label(before), label(after)
     if short[0] != short[1] or before == after:
         return short
@@ -97,12 +97,12 @@ def distinct_labels(before: str, after: str) -> tuple[str, str]:
 
 
 def describe_place(parent_id: str, groups: Mapping[int, Group]) -> str:
-    """Return a parent's name, its id if it is not in ``groups``, or “top level” for no parent."""
+    """Return a parent's name, or the id if ``groups`` lacks the parent. No id means “top level”."""
     return str(groups.get(parse_id(parent_id) or 0, parent_id)) if parent_id else _("top level")
 
 
 def mentioned_groups(changes: Collection[Change], groups: GroupQuerySet) -> dict[int, Group]:
-    """Return the changed groups and their old and new parents, by id, if they have a row."""
+    """Return the changed groups and their old and new parents by id. Skips groups without a row."""
     ids = {change.group_id for change in changes}
     for change in changes:
         if change.kind == Change.Kind.MOVED:
@@ -145,7 +145,7 @@ def describe_alias(asked_for: int, returned: int) -> str:
 
 
 def describe_clock(ahead: timedelta | None) -> str:
-    """Warn in one line that this machine's clock is wrong. Empty if it is right or unknown."""
+    """Warn in one line that this machine's clock is wrong. Empty if no error is known."""
     if ahead is None or abs(ahead) <= CLOCK_SKEW:
         return ""
     minutes = round(abs(ahead) / timedelta(minutes=1))
@@ -158,14 +158,14 @@ def describe_clock(ahead: timedelta | None) -> str:
 
 
 def describe_failure(group_id: int, error: Exception) -> str:
-    """Explain in one line why a group could not be fetched. Contains no credential."""
+    """Explain in one line why a group could not be fetched. Never contains a credential."""
     return _("Group %(id)s: %(error)s") % {"id": group_id, "error": describe_error(error)}
 
 
 def describe_error(error: Exception) -> str:
-    """Explain in one line why a fetch failed, with what to do next if that is known.
+    """Explain in one line why a fetch failed, with advice if a fix is known.
 
-    Contains no credential.
+    Never contains a credential.
     """
     if not isinstance(error, db.Error):
         return str(error)

@@ -1,7 +1,7 @@
 """A pytest plugin with a fixture for the tests of host projects.
 
 pytest imports this module in every project whose environment contains this package. So the module
-imports Django and the rest of the package only when a test uses the fixture.
+imports Django and the other modules of the package only when a test uses the fixture.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def iletimerkezi_sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
-    """A running ``Sandbox`` with its sample groups. The settings point to it.
+    """A running ``Sandbox`` with its sample groups. The project's settings point to the sandbox.
 
-    Works with and without pytest-django.
+    The fixture works with and without pytest-django.
     """
     from django.test import override_settings  # noqa: PLC0415 - see the module's docstring
 
@@ -28,8 +28,8 @@ def iletimerkezi_sandbox(request: pytest.FixtureRequest) -> Iterator[Sandbox]:
     plugins = request.config.pluginmanager
     with Sandbox() as sandbox:
         if any(map(plugins.has_plugin, ("django", "pytest_django.plugin"))):
-            # pytest-django's fixture undoes the changes of a test in reverse order. Changes made in
-            # another way could outlive the test.
+            # Use pytest-django's fixture, because it undoes a test's changes in reverse order. With
+            # `override_settings`, a changed setting could outlive the test.
             settings = request.getfixturevalue("settings")
             for name, value in sandbox.settings.items():
                 setattr(settings, name, value)

@@ -1,4 +1,4 @@
-"""Public functions that fetch groups into the mirror, and manage the records of fetches."""
+"""Public functions that fetch groups into the mirror and manage the records of fetches."""
 
 from __future__ import annotations
 
@@ -78,11 +78,11 @@ class FetchResult:
     """Group counts, errors and warnings of a fetch.
 
     ``fetch`` is the record of the fetch. Each group is counted once. ``missing`` counts the groups
-    that this fetch found to be no longer listed. ``failures`` maps the ids of failed groups to
-    their errors: a ``django.db.Error`` if the database cannot store a group's name. ``aliases``
-    maps a requested id to the returned id if they differ, as in the vendor's sample for get-group
-    (5 returns 97101). ``clock_ahead`` is how far this machine's clock was ahead of the vendor's
-    clock, None if the vendor sent no date.
+    that this fetch marked as missing. ``failures`` maps the ids of failed groups to their errors.
+    The error is a ``django.db.Error`` if the database cannot store the name of the group.
+    ``aliases`` maps a requested id to the returned id if the two ids differ, as in the vendor's
+    sample for get-group (5 returns 97101). ``clock_ahead`` is how far this machine's clock was
+    ahead of the vendor's clock, or None if the vendor did not send a date.
     """
 
     fetch: Fetch
@@ -102,21 +102,21 @@ class FetchResult:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GroupResult(FetchResult):
-    """Result of fetching a group: the mirrored ``group`` from the answer, and the counts."""
+    """Result of fetching a group. ``group`` is the mirrored group from the answer."""
 
     group: Group
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PhoneBookResult(FetchResult):
-    """Result of fetching the phone book: a ``FetchResult`` with the number of ``main_groups``."""
+    """Result of fetching the phone book. ``main_groups`` is the number of main groups."""
 
     main_groups: int
 
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """One fetch of ``fetch_each``. ``outcome`` is its result, or the error that ended it."""
+    """One fetch of ``fetch_each``. ``outcome`` is the result, or the error that ended the fetch."""
 
     group_id: int
     outcome: GroupResult | IletimerkeziError | db.Error
@@ -142,8 +142,8 @@ def fetch_group(
     the latest. If an exception or Ctrl-C ends the fetch, the pending answers are stored first. A
     ``client`` that is passed in stays open, so that several fetches can share its connections.
     ``report`` is called after each answer or failure, with the same ``Progress`` object each time.
-    After ``seconds``, the fetch stores its answers and pauses. Pass its record to
-    ``continue_fetch`` to continue it. The record stores ``source`` and ``started_by``, a user name.
+    After ``seconds``, the fetch stores its answers and pauses. To continue the fetch, pass its
+    record to ``continue_fetch``. The record stores ``source`` and the user name ``started_by``.
 
     Call this function outside a transaction. Inside a transaction, nothing is stored until the
     transaction ends, and other writers of the mirror wait until then.
@@ -152,7 +152,7 @@ def fetch_group(
     ``recursive`` with depth 0; ``django.db.Error``; FetchPaused after ``seconds``; FetchTakenOver
     if the fetch is cancelled or another process takes it over; and IletimerkeziError if the first
     group fails or if every group would fail, for example because the credentials are wrong. After
-    ``GroupNotFound``, a mirrored group with this id is marked missing.
+    ``GroupNotFound``, a mirrored group with this id is marked as missing.
     """
     fetch = group_fetch(group_id, depth, recursive=recursive, source=source, started_by=started_by)
     with nullcontext(client) if client else get_client() as client:
@@ -168,15 +168,15 @@ def fetch_groups(
     source: Fetch.Source = Fetch.Source.PYTHON,
     started_by: str = "",
 ) -> PhoneBookResult:
-    """Fetch the whole phone book and store it in the mirror. Needs no group id.
+    """Fetch the whole phone book and store it in the mirror.
 
     Requests the main groups with get-groups, then each main group and everything below it with
-    get-group. ``depth`` is the number of levels to request with get-group: with 0, only the main
-    groups and their direct subgroups are mirrored. Without a depth, the fetch then requests the
-    mirrored groups that no answer contained, if they are at the top or below a missing group.
-    Groups that the vendor denies become missing. With a depth, this check is skipped, because such
-    a group may be on a level that was not fetched. The other arguments, batches and transactions
-    work as in ``fetch_group``.
+    get-group. ``depth`` is the number of levels to request with get-group. With 0, only the main
+    groups and their direct subgroups are mirrored. Without a depth, the fetch then checks the
+    mirrored groups that no answer contained. It requests the groups at the top or below a missing
+    group, and marks them as missing if the vendor cannot find them. With a depth, this check is
+    skipped, because such a group may be on a level that was not fetched. The other arguments,
+    batches and transactions work as in ``fetch_group``.
 
     Raises ImproperlyConfigured; ValueError for a negative depth; ``django.db.Error``; FetchPaused
     after ``seconds``; FetchTakenOver if the fetch is cancelled or another process takes it over;
@@ -202,7 +202,7 @@ def fetch_each(
 ) -> Iterator[Fetched]:
     """Fetch several groups one after another, and yield the outcome of each fetch.
 
-    A failed fetch does not stop the others, unless they would fail for the same reason. ``seconds``
+    A failed fetch stops the later fetches only if they would fail for the same reason. ``seconds``
     limits all fetches together. After this time, the current fetch pauses with the outcome
     FetchPaused, and the remaining groups are not fetched. Raises ImproperlyConfigured and
     ValueError like ``fetch_group``.
@@ -227,7 +227,7 @@ def fetch_each(
 
 
 def prune_fetches(*, older_than: timedelta, keep_last: int = 0) -> Pruned:
-    """Delete the fetches that finished more than ``older_than`` ago, and their changes.
+    """Delete the fetches that finished more than ``older_than`` ago, with their changes.
 
     Keeps the newest ``keep_last`` fetches and all unfinished fetches. Deletes in small
     transactions, so that running fetches need not wait. Raises ``django.db.Error``.
@@ -241,7 +241,7 @@ def _limit(seconds: float | None) -> Limit | None:
 
 def _fetch(fetch: Fetch, client: IletimerkeziClient, recorder: Recorder) -> GroupResult:
     with recorder.running():
-        root = cast("Answer", run_group(fetch, client, recorder))  # A new fetch requests its group.
+        root = cast("Answer", run_group(fetch, client, recorder))  # Not None for a new fetch.
         return GroupResult(group=_mirrored(root), **recorder.counts())
 
 
@@ -255,7 +255,7 @@ def _mirrored(root: Answer) -> Group:
 
 
 def _asynchronous(service: Callable[_P, _T]) -> Callable[_P, Coroutine[Any, Any, _T]]:
-    """Return an async variant, which runs in the thread of Django's own async queries."""
+    """Return an async variant that runs in the same thread as Django's own async queries."""
 
     @wraps(service)
     async def run(*args: _P.args, **kwargs: _P.kwargs) -> _T:

@@ -1,7 +1,7 @@
-"""Signals about fetches. Sent after the groups and the changes are committed.
+"""Signals about fetches. A signal is sent after the groups and the changes are committed.
 
-The parts of a fetch send no signals. If a receiver raises an exception, Django logs it, and the
-fetch does not fail.
+The parts of a fetch do not send signals. If a receiver raises an exception, Django logs the
+exception, and the fetch does not fail.
 """
 
 from django.dispatch import Signal
@@ -12,7 +12,8 @@ fetch_finished = Signal()
 groups_changed = Signal()
 """Sent with ``fetch``, ``changes`` and ``kinds`` at the end of every fetch that changed a group.
 
-Sent even if the fetch failed. If its process was killed, sent when another process ends the fetch.
-``changes`` is the queryset of the changes. It reads the database that the fetch wrote to, because a
-read replica may be behind. ``kinds`` is the set of their ``Change.Kind`` values.
+Sent even if the fetch failed. If the process of the fetch was killed, the signal is sent when
+another process ends the fetch. ``changes`` is the queryset of the changes. It reads the database
+that the fetch wrote to, because a read replica may be behind. ``kinds`` is the set of the
+``Change.Kind`` values in ``changes``.
 """

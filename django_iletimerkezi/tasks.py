@@ -1,7 +1,7 @@
 """The task that a worker of the host runs.
 
-Celery imports the module ``tasks`` of each app. Importing this module must not fail, whatever
-``TASKS`` contains, so the task is created only when ``run_fetch`` is read from the module.
+Celery imports the module ``tasks`` of each app. This import must not fail, even if ``TASKS`` is
+invalid, so the task is created only when ``run_fetch`` is read from the module.
 """
 
 from __future__ import annotations

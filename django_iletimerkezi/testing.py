@@ -1,6 +1,6 @@
 """A simulation of the vendor's API on loopback, for demos and for tests of host projects.
 
-It needs only the standard library. ``Sandbox`` behaves as documented on the vendor's
+The module needs only the standard library. ``Sandbox`` behaves as documented on the vendor's
 pages for get-group and get-groups::
 
     with Sandbox(tree=[{"id": 7, "name": "Müşteriler", "count": 3}]) as sandbox:
@@ -33,7 +33,7 @@ DOCUMENTED_SAMPLE: GroupDict = {
     "count": 1,
     "children": [{"id": 97489, "name": "Test 2", "count": 2}],
 }
-"""The sample group on the vendor's page for get-group. A request for group 5 returns it."""
+"""The sample group on the vendor's page for get-group. A request for group 5 returns this group."""
 
 MESSAGES = {
     200: "İşlem başarılı",
@@ -42,7 +42,7 @@ MESSAGES = {
     404: "API istek yapılan yönteme sahip değil",
     463: "Böyle bir grup bulunamadı.",
 }
-"""The vendor's message for each code on its pages for get-group and get-groups."""
+"""The message for each code on the vendor's pages for get-group and get-groups."""
 
 
 def _read_outline(outline: str) -> GroupDict:
@@ -97,17 +97,17 @@ PHONE_BOOK = _read_outline("""
 
 
 class Sandbox:
-    """Simulates the vendor's API on a free port of 127.0.0.1. Use it as a context manager.
+    """Simulates the vendor's API on a free port of 127.0.0.1. Use the class as a context manager.
 
-    It follows the vendor's pages for get-group and get-groups. It answers 404 for any other path,
+    It follows the vendor's pages for get-group and get-groups. It answers 404 for an unknown path,
     400 for an unreadable request, 401 for wrong credentials, and 463 for an unknown group.
 
-    ``tree`` contains the main groups, each with its subgroups inside it. Like the vendor, the
+    ``tree`` contains the main groups with their nested subgroups. Like the vendor, the
     sandbox returns one group or all main groups, each with its direct subgroups. ``aliases`` maps a
     requested id to the id of the returned group. ``latency`` is the delay before each answer, in
-    seconds. ``headers`` are added to each answer, or replace its headers. Without ``tree``, the
-    sandbox serves ``PHONE_BOOK`` and ``DOCUMENTED_SAMPLE``. If ``aliases`` is None too, a request
-    for id 5 returns the sample.
+    seconds. ``headers`` are added to each answer, and replace headers of the same name. Without
+    ``tree``, the sandbox serves ``PHONE_BOOK`` and ``DOCUMENTED_SAMPLE``. If ``aliases`` is also
+    None, a request for id 5 returns the sample.
 
     ``asked`` lists the ids of valid get-group requests, in order. ``listings`` counts valid
     get-groups requests. ``asked``, ``listings`` and ``serve`` raise RuntimeError in a forked
@@ -293,7 +293,7 @@ class _Handler(BaseHTTPRequestHandler):
             "Content-Type": "application/json; charset=utf-8",
             "Content-Length": str(len(content)),
         }
-        # In title case, so that a header of the sandbox replaces one of these.
+        # Use title case, so that a header of the sandbox replaces a default header.
         headers |= {name.title(): value for name, value in self.server.sandbox.headers.items()}
         for name, value in headers.items():
             self.send_header(name, value)

@@ -1,4 +1,4 @@
-"""Starts threads, and raises an error if the system allows no more."""
+"""Starts threads, and raises an error if the system refuses a thread."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from .exceptions import ServiceUnavailable
 
 
 def start_thread(work: Callable[[], object]) -> threading.Thread:
-    """Start a daemon thread. Raises ServiceUnavailable if the system allows no more threads."""
+    """Start a daemon thread. Raises ServiceUnavailable if the system refuses the thread."""
     thread = threading.Thread(target=work, daemon=True)
     try:
         thread.start()

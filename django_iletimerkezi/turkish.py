@@ -6,9 +6,9 @@ import re
 import unicodedata
 
 SORT_KEY_LENGTH = 200
-"""Most digits in a sort key: a hundred letters are enough to sort names, and indexes stay small."""
+"""Most digits in a sort key. A hundred letters are enough to sort names, with a small index."""
 SEARCH_KEY_LENGTH = 1_000
-"""Most characters in a search key: enough for names, although one character can become 18."""
+"""Most characters in a search key. Names fit, although one character can become 18 characters."""
 
 _PUNCTUATION = " !\"#$%&'()*+,-./:;<=>?@[\\]^_`{|}~"
 _LETTERS = "abcçdefgğhıijklmnoöpqrsştuüvwxyz"
@@ -33,9 +33,10 @@ _TO_PLAIN = _Plain(
 
 
 class _Weights(dict[int, str]):
-    """Maps a known character to two digits, and any other to 9 and its code point in seven digits.
+    """Maps a known character to two digits.
 
-    The values are digits, because every collation sorts digits the same way.
+    Any other character becomes a 9 followed by its code point in seven digits. The values are
+    digits, because every collation sorts digits the same way.
     """
 
     def __missing__(self, code: int) -> str:
@@ -71,7 +72,7 @@ def _ranked(number: re.Match[str]) -> str:
 
 
 def search_key(text: str) -> str:
-    """Return a key without case, dots and accents: the same for İstanbul, ISTANBUL and ıstanbul."""
+    """Return a key without case, dots and accents. İstanbul and ISTANBUL get the same key."""
     text = text[:SEARCH_KEY_LENGTH]
     if text.isascii():
         return text.casefold()

@@ -179,7 +179,7 @@ def test_permissions_to_add_or_change_groups_and_fetches_are_not_created() -> No
 
 
 @pytest.mark.usefixtures("groups")
-def test_the_page_of_a_group_shows_its_path_fields_and_total() -> None:
+def test_a_group_page_shows_the_path_the_fields_and_the_total() -> None:
     Group.objects.filter(pk=6).update(missing_since=SEEN, count=1000)
     sum_up()
     page = client_for("viewer").get(url("change", 3))
@@ -200,7 +200,7 @@ def test_the_total_of_a_missing_group_is_zero() -> None:
 
 
 @pytest.mark.usefixtures("groups")
-def test_a_total_of_the_largest_counts_is_exact() -> None:
+def test_the_total_of_groups_with_the_largest_possible_count_is_exact() -> None:
     Group.objects.update(count=2**31 - 1)
     sum_up()
     assert total_contacts(client_for("viewer").get(url("change", 1))) == 6 * (2**31 - 1)
@@ -228,7 +228,7 @@ def test_the_page_of_a_group_shows_its_subgroups_as_a_tree() -> None:
     assert 'name="_selected_action"' not in page.content.decode()
 
 
-def test_the_page_of_a_group_shows_a_hundred_subgroups_and_a_more_link() -> None:
+def test_a_group_page_shows_a_hundred_subgroups_and_a_link_to_more() -> None:
     plant({1: None} | dict.fromkeys(range(2, 200), 1))
     page = client_for("viewer").get(url("change", 1))
     assert lines(page)[-2:] == ["101", "more 1 100"]
@@ -236,7 +236,7 @@ def test_the_page_of_a_group_shows_a_hundred_subgroups_and_a_more_link() -> None
 
 
 @pytest.mark.parametrize("links", [{1: 1}, {1: 2, 2: 1}])
-def test_the_page_of_a_group_in_a_loop_is_shown(
+def test_a_group_page_is_shown_for_a_group_in_a_loop(
     links: dict[int, int | None],
 ) -> None:
     plant(links)
@@ -282,7 +282,7 @@ def test_a_fetch_redirects_to_the_group_and_logs_the_outcome(
 
 
 @pytest.mark.usefixtures("groups", "phone_book")
-def test_a_fetch_checks_once_that_the_group_is_visible() -> None:
+def test_a_fetch_checks_only_once_whether_the_group_is_visible() -> None:
     client = client_for("fetcher")
     with CaptureQueriesContext(connection) as queries:
         fetch(client, group_id=3)
@@ -436,7 +436,7 @@ def test_a_refused_request_for_the_main_groups_is_shown_as_a_message(sandbox: Sa
     assert message.startswith("iletimerkezi answered 401")
 
 
-def test_the_admin_warns_about_the_key_of_another_account() -> None:
+def test_the_admin_warns_if_the_key_seems_to_belong_to_another_account() -> None:
     plant({98: None})
     with Forest({1: []}) as server:
         server.main_ids, server.headers = [1], {}
@@ -556,7 +556,7 @@ def test_a_selection_above_the_limit_is_refused(monkeypatch: pytest.MonkeyPatch)
     assert Group.objects.count() == 10
 
 
-def test_all_rows_of_a_full_page_can_be_selected() -> None:
+def test_all_rows_of_the_largest_page_can_be_selected_and_deleted() -> None:
     plant_tree(tree.MAX_ROWS, 20)
     act(client_for("deleter"), "delete_selected", *range(1, tree.MAX_ROWS + 1), post="yes")
     assert not Group.objects.exists()

@@ -56,12 +56,12 @@ def test_a_loop_is_cut_at_its_first_node(links: dict[int, int | None], lines: li
     assert drawn(tree.arrange(nodes())) == lines
 
 
-def test_a_chain_deeper_than_the_recursion_limit_is_arranged() -> None:
+def test_a_chain_of_groups_deeper_than_the_recursion_limit_is_arranged_as_a_tree() -> None:
     plant_tree(1500, 1)
     assert len(tree.arrange(nodes())) == 1500
 
 
-def test_subgroups_are_counted_among_all_groups_and_in_the_result() -> None:
+def test_a_node_has_the_number_of_all_subgroups_and_of_matching_subgroups() -> None:
     plant({1: None, 2: 1, 3: 1, 4: 2})
     result = Group.objects.exclude(pk=3).order_by("pk")
     found = tree.nodes(result, Group.objects.all(), result)
@@ -86,13 +86,13 @@ def next_level(*ids: int) -> list[Node]:
     return tree.next_level(nodes(*ids), Group.objects.all(), Group.objects.all())
 
 
-def test_the_next_level_of_a_tree_is_loaded_if_it_is_short() -> None:
+def test_a_short_next_level_of_a_tree_is_preloaded() -> None:
     plant({1: None, 2: None, 3: 1, 4: 2, 5: 4})
     assert drawn(next_level(1, 2)) == ["3", "4+"]
     assert next_level(3, 5) == []
 
 
-def test_a_long_next_level_of_a_tree_is_loaded_only_below_a_single_parent() -> None:
+def test_a_long_next_level_of_a_tree_is_preloaded_only_below_a_single_parent() -> None:
     plant({1: None, 2: None, 3: None} | {pk: 1 if pk < 200 else 2 for pk in range(10, 320)})
     assert next_level(1, 2, 3) == []
     assert len(next_level(1, 3)) == tree.PAGE
@@ -100,7 +100,7 @@ def test_a_long_next_level_of_a_tree_is_loaded_only_below_a_single_parent() -> N
     assert drawn(arranged)[-2:] == [".109", ".more 1 100"]
 
 
-def test_a_paged_group_has_no_more_link() -> None:
+def test_a_group_whose_subgroups_are_paged_has_no_link_to_more() -> None:
     plant({1: None} | dict.fromkeys(range(2, 200), 1))
     assert len(tree.arrange([*nodes(1), *next_level(1)], paged=1)) == 101
 
@@ -117,7 +117,7 @@ def test_subgroups_are_loaded_a_hundred_at_a_time() -> None:
     assert subgroups(1, start=900) == subgroups(77) == []
 
 
-def test_a_group_with_exactly_a_hundred_subgroups_has_no_more_link() -> None:
+def test_exactly_a_hundred_subgroups_are_shown_without_a_link_to_more() -> None:
     plant({1: None} | dict.fromkeys(range(2, 102), 1))
     assert subgroups(1)[-1] == "101"
 
@@ -137,7 +137,7 @@ def test_subgroups_of_later_parents_are_left_out_at_the_row_limit() -> None:
     assert len(set(loaded)) == 2
 
 
-def test_a_group_with_hundreds_of_subgroups_does_not_displace_other_groups() -> None:
+def test_a_group_with_hundreds_of_subgroups_does_not_displace_subgroups_of_other_groups() -> None:
     plant(dict.fromkeys((1, 2, 3)) | {4: 1, 5: 3} | dict.fromkeys(range(10, 900), 2))
     loaded = subgroups(1, 2, 3)
     assert {"4", "5", "10", "109", "more 2 100"} <= set(loaded)
@@ -200,7 +200,7 @@ def test_shared_ancestors_of_selected_groups_are_visited_once(
     assert "search_key" not in queries[0]["sql"]
 
 
-def test_only_names_that_the_path_shows_are_loaded(
+def test_only_the_names_that_a_shortened_path_shows_are_loaded(
     django_assert_num_queries: DjangoAssertNumQueries,
 ) -> None:
     plant_tree(300, 1)

@@ -238,7 +238,7 @@ def test_only_one_of_two_workers_works_on_a_fetch() -> None:
     assert reread(fetch).created == 20
 
 
-def test_a_worker_that_lost_its_claim_stores_nothing_more(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_lost_its_claim_stops_storing_groups(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recorder, "BATCH_GROUPS", 1)
     stored: list[int] = []
 
@@ -625,7 +625,7 @@ def test_a_phone_book_is_fetched_in_parts() -> None:
     assert changes_of(fetch).filter(kind=Change.Kind.CREATED).count() == 6
 
 
-def test_the_depth_of_a_phone_book_limits_its_parts() -> None:
+def test_the_depth_of_a_phone_book_fetch_limits_its_parts() -> None:
     with phone_book() as server:
         fetch = services.start_fetch(depth=2)
         work()
@@ -643,7 +643,7 @@ def test_main_groups_that_list_each_other_are_fetched() -> None:
     assert [part.group_id for part in fetch.parts.order_by("pk")] == [3, 1]
 
 
-def test_a_phone_book_of_depth_0_needs_no_parts() -> None:
+def test_a_phone_book_fetch_with_depth_0_needs_no_parts() -> None:
     with phone_book() as server:
         fetch = services.start_fetch(depth=0)
         work()
@@ -651,7 +651,7 @@ def test_a_phone_book_of_depth_0_needs_no_parts() -> None:
     assert Group.objects.count() == 5
 
 
-def test_the_progress_of_a_phone_book_includes_its_parts() -> None:
+def test_the_progress_of_a_phone_book_fetch_includes_its_parts() -> None:
     with phone_book():
         fetch = services.start_fetch()
         services.run_fetch(queue.popleft())
@@ -659,7 +659,7 @@ def test_the_progress_of_a_phone_book_includes_its_parts() -> None:
         assert (reread(fetch).asked, reread(fetch).known) == (4, 5)
 
 
-def test_signals_are_sent_for_the_phone_book_and_not_for_its_parts() -> None:
+def test_signals_are_sent_for_the_phone_book_fetch_and_not_for_its_parts() -> None:
     sent: list[tuple[Any, int]] = []
 
     def note(signal: Any, fetch: Fetch, **kwargs: Any) -> None:
@@ -677,7 +677,7 @@ def test_signals_are_sent_for_the_phone_book_and_not_for_its_parts() -> None:
     assert sent == [(groups_changed, fetch.pk), (fetch_finished, fetch.pk)]
 
 
-def test_warnings_of_parts_are_recorded_with_the_phone_book() -> None:
+def test_warnings_of_parts_are_recorded_with_the_phone_book_fetch() -> None:
     an_hour = timedelta(hours=1)
     an_hour_ago = format_datetime(datetime.now(UTC) - an_hour, usegmt=True)
     with serve(server := Forest({1: [3], 2: [5], 3: [], 50: []}, aliases={5: 50})):
@@ -692,7 +692,7 @@ def test_warnings_of_parts_are_recorded_with_the_phone_book() -> None:
     assert an_hour <= (fetch.clock_ahead or timedelta()) < 2 * an_hour
 
 
-def test_the_wrong_clock_of_one_worker_is_recorded_with_the_phone_book() -> None:
+def test_the_wrong_clock_of_one_worker_is_recorded_with_the_phone_book_fetch() -> None:
     a_day_ago = format_datetime(datetime.now(UTC) - timedelta(days=1), usegmt=True)
     with phone_book() as server:
         fetch = services.start_fetch()
@@ -734,7 +734,7 @@ def test_malformed_json_in_a_fetch_record_does_not_stop_the_fetch(written: Any) 
     assert outcome(fetch)[0] == "succeeded"
 
 
-def test_a_phone_book_that_was_interrupted_for_too_long_fails_with_all_its_parts() -> None:
+def test_a_phone_book_fetch_that_was_interrupted_for_too_long_fails_with_all_its_parts() -> None:
     with phone_book():
         fetch = services.start_fetch()
         services.run_fetch(queue.popleft())
@@ -748,7 +748,7 @@ def test_a_phone_book_that_was_interrupted_for_too_long_fails_with_all_its_parts
     }
 
 
-def test_the_key_of_another_account_is_recorded_with_the_fetch() -> None:
+def test_a_fetch_records_that_the_key_may_belong_to_another_account() -> None:
     Group.objects.create(pk=98, name="", count=1, seen_at=timezone.now() - timedelta(days=1))
     Group.objects.create(pk=99, name="", count=1, seen_at=timezone.now() - timedelta(days=1))
     with phone_book():
@@ -769,7 +769,7 @@ def test_a_group_missing_from_its_part_but_found_elsewhere_is_recorded_only_as_m
     assert (reread(fetch).changed, reread(fetch).missing) == (1, 1)
 
 
-def test_failures_of_parts_are_recorded_with_the_phone_book() -> None:
+def test_failures_of_parts_are_recorded_with_the_phone_book_fetch() -> None:
     with phone_book() as server:
         server.failing = {2: 500, 6: 500}
         fetch = services.start_fetch()
@@ -779,7 +779,7 @@ def test_failures_of_parts_are_recorded_with_the_phone_book() -> None:
     assert {each["id"] for each in fetch.failures} == {2, 6}
 
 
-def test_a_phone_book_fails_if_all_its_parts_fail() -> None:
+def test_a_phone_book_fetch_fails_if_all_its_parts_fail() -> None:
     with phone_book() as server:
         server.failing = {1: 500, 2: 500}
         fetch = services.start_fetch()
@@ -802,7 +802,7 @@ def test_wrong_credentials_end_all_parts_after_one_request() -> None:
     assert server.asked == []
 
 
-def test_a_group_that_moves_between_two_parts_is_not_missing() -> None:
+def test_a_group_that_moves_between_two_parts_is_not_counted_as_missing() -> None:
     with phone_book() as server:
         services.fetch_groups()
         server.list_of = {1: [3], 2: [5, 4], 3: [], 4: [6], 5: [], 6: []}.get
@@ -814,7 +814,7 @@ def test_a_group_that_moves_between_two_parts_is_not_missing() -> None:
     assert (reread(fetch).changed, reread(fetch).missing) == (1, 0)
 
 
-def test_a_second_task_of_a_phone_book_does_not_change_the_result() -> None:
+def test_a_second_task_of_a_phone_book_fetch_does_not_change_the_result() -> None:
     with phone_book():
         fetch = services.start_fetch()
         services.run_fetch(queue.popleft())
@@ -823,7 +823,7 @@ def test_a_second_task_of_a_phone_book_does_not_change_the_result() -> None:
     assert outcome(fetch) == ("succeeded", 6, 6)
 
 
-def test_a_phone_book_finishes_after_a_database_error_ended_its_last_part(
+def test_a_phone_book_fetch_finishes_after_a_database_error_ended_its_last_part(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def fail(*args: object) -> None:
@@ -856,7 +856,7 @@ class Replica:
         return True
 
 
-def test_a_phone_book_never_reads_from_a_replica() -> None:
+def test_a_phone_book_fetch_never_reads_from_a_replica() -> None:
     with phone_book(DATABASE_ROUTERS=[Replica()]):
         fetch = services.start_fetch()
         work()
@@ -867,7 +867,7 @@ def test_a_phone_book_never_reads_from_a_replica() -> None:
     assert outcome(fetch) == ("succeeded", 6, 6)
 
 
-def test_a_process_that_continues_a_phone_book_also_completes_its_parts() -> None:
+def test_a_process_that_continues_a_phone_book_fetch_also_completes_its_parts() -> None:
     with phone_book():
         fetch = services.start_fetch()
         services.run_fetch(queue.popleft())
@@ -890,7 +890,7 @@ def test_lost_tasks_of_parts_are_queued_again() -> None:
     assert outcome(fetch) == ("succeeded", 6, 6)
 
 
-def test_waiting_parts_are_not_queued_again_while_their_phone_book_is_active() -> None:
+def test_waiting_parts_are_not_queued_again_while_their_phone_book_fetch_is_active() -> None:
     with phone_book():
         fetch = services.start_fetch()
         services.run_fetch(queue.popleft())
@@ -944,7 +944,7 @@ def test_a_foreground_fetch_can_be_cancelled(monkeypatch: pytest.MonkeyPatch) ->
     assert Fetch.objects.get().state == State.CANCELLED
 
 
-def test_cancelling_a_phone_book_cancels_its_parts() -> None:
+def test_cancelling_a_phone_book_fetch_cancels_its_parts() -> None:
     with phone_book() as server:
         fetch = services.start_fetch()
         services.run_fetch(queue.popleft())
@@ -957,7 +957,7 @@ def test_cancelling_a_phone_book_cancels_its_parts() -> None:
     assert 2 not in server.asked
 
 
-def test_cancelling_a_phone_book_of_many_parts_takes_few_queries() -> None:
+def test_cancelling_a_phone_book_fetch_with_many_parts_takes_few_queries() -> None:
     links: dict[int, list[int]] = {pk: [] for pk in range(1, 51)}
     with serve(server := Forest(links)):
         server.main_ids = list(links)
@@ -970,7 +970,7 @@ def test_cancelling_a_phone_book_of_many_parts_takes_few_queries() -> None:
     assert fetch.parts.filter(state=State.CANCELLED, active_key=None).count() == 50
 
 
-def test_continuing_a_phone_book_without_a_task_queue_ends_all_its_parts() -> None:
+def test_continuing_a_phone_book_fetch_without_a_task_queue_ends_all_its_parts() -> None:
     with phone_book():
         fetch = services.start_fetch()
         services.run_fetch(queue.popleft())
@@ -980,7 +980,7 @@ def test_continuing_a_phone_book_without_a_task_queue_ends_all_its_parts() -> No
     assert not Fetch.objects.unfinished().exists()
 
 
-def test_a_phone_book_finishes_after_its_last_part_is_cancelled() -> None:
+def test_a_phone_book_fetch_finishes_after_its_last_part_is_cancelled() -> None:
     with phone_book():
         fetch = services.start_fetch()
         services.run_fetch(queue.popleft())

@@ -170,7 +170,7 @@ def test_an_action_that_queues_only_one_fetch_redirects_to_the_page_of_the_fetch
 
 
 @pytest.mark.usefixtures("engine", "server")
-def test_failed_groups_are_queued_again(client: Client) -> None:
+def test_a_retry_queues_a_fetch_for_each_failed_group(client: Client) -> None:
     one, two = record(**failures(3)), record(depth=0, **failures(4, 5))
     answer = client.post(page_of("retry", one.pk), follow=True)
     queued = Fetch.objects.get(group_id=3)
@@ -265,7 +265,9 @@ class FetchingOnlySmallIds(GroupAdmin):
 
 
 @pytest.mark.usefixtures("engine", "server")
-def test_only_permitted_groups_are_queued(client: Client, register: Callable[..., None]) -> None:
+def test_only_groups_that_the_user_may_fetch_are_queued(
+    client: Client, register: Callable[..., None]
+) -> None:
     register(FetchingOnlySmallIds)
     plant(LINKS, NAMES)
     assert client.post(url("fetch"), {"group_id": 3}).status_code == 403
@@ -359,7 +361,7 @@ def test_fetch_each_stops_after_a_paused_fetch(
 
 
 @pytest.mark.parametrize("outcome", ["answered", "alias", "failed"])
-def test_fetch_each_can_pause_the_second_fetch_after_any_outcome_of_the_first(
+def test_fetch_each_pauses_the_second_fetch_after_any_outcome_of_the_first_fetch(
     server: Forest, monkeypatch: pytest.MonkeyPatch, outcome: str
 ) -> None:
     is_over = threading.Event()
@@ -401,7 +403,9 @@ def test_a_fetch_without_an_answer_fails_at_its_time_limit(server: Forest) -> No
     assert states() == [(1, State.FAILED)]
 
 
-def test_a_fetch_of_another_process_is_not_continued(client: Client, server: Forest) -> None:
+def test_a_fetch_that_runs_in_another_process_cannot_be_continued(
+    client: Client, server: Forest
+) -> None:
     running = unfinished(kind=Fetch.Kind.GROUP, group_id=1)
     page = client.get(page_of("change", running.pk)).content.decode()
     assert page_of("continue", running.pk) not in page
@@ -410,7 +414,7 @@ def test_a_fetch_of_another_process_is_not_continued(client: Client, server: For
     assert server.asked == []
 
 
-def test_an_interrupted_fetch_is_continued(client: Client, server: Forest) -> None:
+def test_an_interrupted_fetch_can_be_continued(client: Client, server: Forest) -> None:
     lost = unfinished(kind=Fetch.Kind.GROUP, group_id=1, depth=0, alive_at=timezone.now() - SILENT)
     assert "Interrupted: the fetch has stored nothing" in text(
         client.get(page_of("change", lost.pk))
@@ -592,7 +596,7 @@ def test_only_users_who_may_view_fetches_can_read_the_progress() -> None:
         ),
     ],
 )
-def test_the_time_left_is_shown_when_it_is_known(
+def test_the_progress_shows_counts_speed_and_the_estimated_time_left(
     asked: int, known: int, seconds: int, status: str, numbers: str
 ) -> None:
     now = timezone.now()
@@ -640,7 +644,7 @@ def phone_book() -> Fetch:
     return parent
 
 
-def test_the_page_of_a_phone_book_shows_running_and_failed_parts(
+def test_the_page_of_a_phone_book_fetch_shows_running_and_failed_parts(
     client: Client, phone_book: Fetch
 ) -> None:
     answer = client.get(page_of("change", phone_book.pk))
@@ -681,7 +685,7 @@ class HidingIstanbul(GroupAdmin):
         return super().get_queryset(request).exclude(pk=2)
 
 
-def test_parts_do_not_show_the_names_of_hidden_groups(
+def test_the_parts_of_a_fetch_do_not_show_the_names_of_hidden_groups(
     client: Client, phone_book: Fetch, register: Callable[..., None]
 ) -> None:
     register(HidingIstanbul)
@@ -690,7 +694,9 @@ def test_parts_do_not_show_the_names_of_hidden_groups(
     assert "Group 2 running" in page
 
 
-def test_the_page_of_a_part_links_to_its_phone_book(client: Client, phone_book: Fetch) -> None:
+def test_the_page_of_a_part_links_to_its_phone_book_fetch(
+    client: Client, phone_book: Fetch
+) -> None:
     part = phone_book.parts.get(state=State.FAILED)
     answer = client.get(page_of("change", part.pk))
     assert f'href="{page_of("change", phone_book.pk)}"' in answer.content.decode()
@@ -741,7 +747,7 @@ def test_a_database_error_while_fetches_are_queued_again_is_logged(
 
 
 @pytest.mark.usefixtures("engine")
-def test_the_list_of_fetches_takes_one_more_query_with_a_task_queue(client: Client) -> None:
+def test_the_list_of_fetches_needs_five_queries_with_a_task_queue(client: Client) -> None:
     record()
     ContentType.objects.get_for_model(Fetch)  # Cached for the process.
     with CaptureQueriesContext(connection) as queries:

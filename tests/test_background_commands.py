@@ -82,7 +82,7 @@ def test_fetch_groups_queues_a_fetch_of_the_phone_book(server: Forest) -> None:
 
 
 @with_engine
-def test_the_command_says_that_a_fetch_was_already_queued() -> None:
+def test_the_background_option_reports_that_a_fetch_was_already_queued() -> None:
     run("fetch_groups", "--background")
     outcome = run("fetch_groups", "--background")
     fetch = Fetch.objects.get()
@@ -94,7 +94,7 @@ def test_the_command_says_that_a_fetch_was_already_queued() -> None:
 
 @with_engine
 @pytest.mark.parametrize("urls", [None, "tests.test_background_commands"])
-def test_the_command_points_to_the_list_of_fetches_if_the_page_of_a_fetch_has_no_url(
+def test_the_background_option_mentions_the_list_of_fetches_if_the_fetch_page_has_no_url(
     urls: str | None,
 ) -> None:
     with override_settings(ROOT_URLCONF=urls):
@@ -105,7 +105,7 @@ def test_the_command_points_to_the_list_of_fetches_if_the_page_of_a_fetch_has_no
 urlpatterns: list[Any] = []
 
 
-def test_the_command_says_how_to_set_up_a_missing_task_queue() -> None:
+def test_the_background_option_explains_how_to_set_up_a_missing_task_queue() -> None:
     outcome = run("fetch_groups", "--background")
     assert (outcome.status, outcome.out) == (1, "")
     assert outcome.err.startswith("CommandError: No task queue is set up: set TASKS ")
@@ -113,7 +113,7 @@ def test_the_command_says_how_to_set_up_a_missing_task_queue() -> None:
 
 
 @with_refusing_engine
-def test_the_command_fails_if_the_task_queue_refuses_a_fetch() -> None:
+def test_the_background_option_fails_if_the_task_queue_refuses_a_fetch() -> None:
     outcome = run("fetch_group", "5", "6", "--background")
     reason = "The task queue refused the fetch: ConnectionError: no broker"
     assert outcome.status == 1

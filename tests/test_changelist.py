@@ -123,7 +123,9 @@ def test_a_toggle_links_to_the_tree_below_its_group(client: Client) -> None:
 
 
 @pytest.mark.usefixtures("groups")
-def test_the_page_of_a_subtree_shows_the_path_to_its_top_group(client: Client) -> None:
+def test_the_page_of_a_subtree_shows_the_path_from_the_root_to_its_first_group(
+    client: Client,
+) -> None:
     answer = show(client, _from=3)
     assert lines(answer) == ["3-", ".4", ".6"]
     assert "All contact groups › Rehber › Müşteriler › İstanbul" in text(answer)
@@ -146,7 +148,7 @@ def test_a_long_level_ends_with_a_link_to_its_next_page(client: Client) -> None:
     assert re.search(r'href="[^"]+\?_from=1&amp;p=2" data-more>More<', answer.content.decode())
 
 
-def test_a_group_in_a_loop_is_shown_and_found(client: Client) -> None:
+def test_a_group_in_a_loop_is_shown_in_the_tree_and_found_by_a_search(client: Client) -> None:
     plant({1: None, 2: 3, 3: 2})
     assert lines(show(client)) == ["1", "2-", ".3+"]
     assert lines(show(client, q="g000003")) == ["3+"]
@@ -169,14 +171,16 @@ def test_the_tree_below_a_group_counts_the_subgroups_on_all_pages(page: int) -> 
     assert 'class="question' not in answer.content.decode()
 
 
-def test_an_unknown_group_is_reported_instead_of_its_tree(client: Client) -> None:
+def test_the_page_of_an_unknown_subtree_says_that_the_group_is_not_in_the_mirror(
+    client: Client,
+) -> None:
     plant({1: None})
     answer = text(show(client, _from=404))
     assert "All contact groups" in answer
     assert "Group 404 is not in the mirror." in answer
 
 
-def test_a_large_mirror_without_roots_points_to_the_search(client: Client) -> None:
+def test_a_large_mirror_without_roots_shows_advice_to_use_the_search(client: Client) -> None:
     plant({pk: pk % 250 + 1 for pk in range(1, 251)})
     answer = text(show(client))
     assert "Use the search." in answer
@@ -184,7 +188,7 @@ def test_a_large_mirror_without_roots_points_to_the_search(client: Client) -> No
 
 
 @pytest.mark.usefixtures("groups")
-def test_links_keep_the_filters_and_the_popup(client: Client) -> None:
+def test_links_keep_the_filters_and_the_popup_mode(client: Client) -> None:
     page = show(client, _from=3, parent__gt=0, presence="listed", _popup=1).content.decode()
     kept = "parent__gt=0&amp;presence=listed&amp;_popup=1"
     assert f'href="{url("changelist")}?{kept}"' in page
@@ -247,7 +251,9 @@ def test_the_summary_shows_a_complete_total_as_an_exact_number(client: Client) -
 
 
 @pytest.mark.usefixtures("groups")
-def test_the_summary_omits_the_oldest_data_if_all_groups_are_missing(client: Client) -> None:
+def test_the_summary_omits_the_time_of_the_oldest_data_if_all_groups_are_marked_missing(
+    client: Client,
+) -> None:
     Group.objects.update(missing_since=SEEN)
     sum_up()
     texts = [text for text, _query in summary(show(client))]
@@ -256,7 +262,9 @@ def test_the_summary_omits_the_oldest_data_if_all_groups_are_missing(client: Cli
 
 @pytest.mark.usefixtures("groups")
 @pytest.mark.parametrize("query", ["q=a", "presence=listed", "_from=1", "_popup=1"])
-def test_only_the_whole_list_has_a_summary(client: Client, query: str) -> None:
+def test_lists_with_a_search_a_filter_a_subtree_or_a_popup_have_no_summary(
+    client: Client, query: str
+) -> None:
     assert summary(show(client, query)) == []
 
 
@@ -292,7 +300,7 @@ def test_the_csv_contains_the_listed_groups_with_their_paths(
     assert paths.get("4", "Rehber › Müşteriler › İstanbul › Kadıköy").endswith("› Kadıköy")
 
 
-def test_a_large_list_is_exported_in_batches(client: Client) -> None:
+def test_a_list_larger_than_one_batch_is_exported_completely(client: Client) -> None:
     plant_tree(600, 1)  # A batch has 500 groups.
     rows = export(client)
     assert len(rows) == 600
@@ -403,7 +411,7 @@ def test_a_large_filtered_tree_is_shown_collapsed_below_its_second_level(client:
 
 
 @pytest.mark.usefixtures("groups")
-def test_filters_show_their_counts(client: Client) -> None:
+def test_filters_show_the_number_of_matching_groups(client: Client) -> None:
     Group.objects.filter(pk__in=[3, 4]).update(missing_since=SEEN)
     page = text(show(client, _facets="True"))
     assert "Listed by the vendor (4) Missing (2)" in page
@@ -524,7 +532,7 @@ def test_harmless_query_strings_are_accepted(client: Client) -> None:
 
 
 @pytest.mark.usefixtures("groups")
-def test_lookups_that_may_fail_or_take_long_are_refused(client: Client) -> None:
+def test_filter_lookups_that_may_fail_or_be_slow_are_refused(client: Client) -> None:
     for query in (
         *["name__regex=(", "name__iregex=(", "name__range=a,b", "count__range=1", "name__search=l"],
         *[
@@ -540,7 +548,9 @@ def test_lookups_that_may_fail_or_take_long_are_refused(client: Client) -> None:
 
 @pytest.mark.parametrize("time_zone", ["Europe/Istanbul", "America/New_York"])
 @pytest.mark.usefixtures("groups")
-def test_times_at_the_edges_of_the_calendar_are_refused(client: Client, time_zone: str) -> None:
+def test_filters_refuse_times_at_the_first_and_last_day_of_the_calendar(
+    client: Client, time_zone: str
+) -> None:
     with override_settings(TIME_ZONE=time_zone):
         for lookup in ("seen_at", "fetched_at__gt", "missing_since__in"):
             for moment in ("0001-01-01", "9999-12-31 23:59:59", "9999-12-31T23:59:59-12:00"):
@@ -549,7 +559,7 @@ def test_times_at_the_edges_of_the_calendar_are_refused(client: Client, time_zon
 
 
 @pytest.mark.usefixtures("groups")
-def test_an_empty_to_field_is_ignored() -> None:
+def test_an_empty_to_field_parameter_is_ignored() -> None:
     client = client_for("superuser")
     for page in ("change", "delete"):
         assert client.get(url(page, 2), {"_to_field": ""}).status_code == 200
@@ -756,7 +766,7 @@ ALL_FILTERS = "presence=missing&fetched=yes&_facets=True"
         (600, 100, "id__gt=0&" * 65 + "id__gt=0"),
     ],
 )
-def test_a_list_of_the_longest_names_is_smaller_than_half_a_megabyte(
+def test_a_list_page_with_the_longest_names_is_smaller_than_half_a_megabyte(
     total: int, fanout: int, query: str
 ) -> None:
     plant_longest(total, fanout)
@@ -780,7 +790,7 @@ HUNDRED = "&".join(f"_from={BIG + place}" for place in range(100))
         ("history", [BIG], ""),
     ],
 )
-def test_a_page_of_the_longest_names_is_smaller_than_half_a_megabyte(
+def test_other_admin_pages_with_the_longest_names_are_smaller_than_half_a_megabyte(
     page: str, arguments: list[int], query: str
 ) -> None:
     plant_longest(600, 10)
@@ -789,7 +799,7 @@ def test_a_page_of_the_longest_names_is_smaller_than_half_a_megabyte(
     assert len(answer.content) < 500_000
 
 
-def test_any_group_of_a_path_can_be_chosen_in_a_popup(client: Client) -> None:
+def test_each_group_in_the_path_of_a_search_hit_can_be_chosen_in_a_popup(client: Client) -> None:
     plant(LINKS, NAMES)
     shown = show(client, _popup=1, q="kad").content.decode()
     path = re.search(r'iletimerkezi-path">(.*?)</div>', shown)
@@ -797,7 +807,7 @@ def test_any_group_of_a_path_can_be_chosen_in_a_popup(client: Client) -> None:
     assert re.findall(r'data-popup-opener="(\d+)"', path[1]) == ["1", "2", "3"]
 
 
-def test_facets_below_a_group_count_its_subgroups(client: Client) -> None:
+def test_facet_counts_below_a_group_cover_only_its_direct_subgroups(client: Client) -> None:
     plant({1: None, 2: 1, 3: 1, 4: 2, 5: None, 6: 5})
     shown = text(show(client, _from=1, _facets="True"))
     assert "With subgroups (1)" in shown

@@ -132,7 +132,7 @@ def test_changes_of_a_failed_fetch_are_printed(vendor: Sandbox) -> None:
         assert (outcome.status, outcome.out) == (1, "")
 
 
-def test_groups_without_a_row_are_named_by_their_ids(vendor: Sandbox) -> None:
+def test_changes_of_groups_that_are_not_in_the_mirror_show_only_their_ids(vendor: Sandbox) -> None:
     change = Change.objects.create(
         fetch=Fetch.objects.get(),
         group_id=77,

@@ -159,7 +159,7 @@ def test_a_group_with_an_unstorable_new_name_keeps_its_old_name(
     assert Group.objects.get(pk=REFUSED).search_key == "nobet 📟"
 
 
-def test_many_unstorable_names_are_separate_failures(widen: Widen) -> None:
+def test_each_unstorable_name_in_a_batch_is_a_separate_failure(widen: Widen) -> None:
     refused: dict[int, Error] = {}
     names = {pk: "📟" if pk % 3 else "x" for pk in range(1, 40)}
     store([answer(1, group(pk, name=name)) for pk, name in names.items()], refused)
@@ -167,7 +167,9 @@ def test_many_unstorable_names_are_separate_failures(widen: Widen) -> None:
     assert places().keys() == names.keys() - refused.keys()
 
 
-def test_the_command_names_the_fix_for_an_unstorable_name(widen: Widen, vendor: Sandbox) -> None:
+def test_the_fetch_group_command_prints_the_fix_for_an_unstorable_name(
+    widen: Widen, vendor: Sandbox
+) -> None:
     outcome = run("fetch_group", "1", "-r", "-v0")
     assert (outcome.status, outcome.out) == (1, "")
     assert re.fullmatch(rf"CommandError: Group {REFUSED}: Database error: .*\n", outcome.err)
@@ -244,7 +246,7 @@ def test_database_errors_unrelated_to_names_are_raised(
 
 
 @pytest.mark.django_db
-def test_a_data_error_without_a_faulty_row_is_raised(
+def test_a_data_error_that_no_single_row_causes_is_raised(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(bulk, "numbers_sql", lambda connection: raise_data_error())

@@ -91,7 +91,7 @@ def test_wrong_credentials_raise_authentication_failed() -> None:
             client.get_group(5)
 
 
-def test_answers_with_thousands_of_children_are_read() -> None:
+def test_answers_with_thousands_of_children_are_parsed() -> None:
     children = [{"id": number, "name": "ç" * 50, "count": 1} for number in range(6, 5_006)]
     with Vendor(well(children=children)) as server, make_client(server.url) as client:
         assert len(client.get_group(5).children) == 5_000
@@ -239,7 +239,7 @@ def test_the_within_argument_limits_the_total_time_of_all_attempts(
 
 
 @pytest.mark.parametrize(("pick", "pauses"), [(min, [0.025, 0.05, 0.1]), (max, [0.05, 0.1, 0.2])])
-def test_pauses_between_attempts_double_with_each_attempt(
+def test_the_minimum_pause_doubles_after_each_failed_attempt(
     pick: Callable[[tuple[float, ...]], float],
     pauses: list[float],
     monkeypatch: pytest.MonkeyPatch,
@@ -252,7 +252,7 @@ def test_pauses_between_attempts_double_with_each_attempt(
         assert late - early >= pause
 
 
-def test_pauses_between_attempts_stop_growing_at_thirty_seconds(
+def test_the_pauses_between_twenty_retries_are_capped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     set_backoff(monkeypatch, 0.0001)
@@ -299,7 +299,7 @@ def test_retry_after_may_be_a_date(write: Callable[[datetime], str]) -> None:
     )
 
 
-def test_a_retry_after_in_the_past_is_zero() -> None:
+def test_a_retry_after_date_in_the_past_counts_as_zero_seconds() -> None:
     assert retry_after("Thu, 01 Jan 1970 00:00:00 GMT") == 0
 
 
@@ -420,7 +420,7 @@ def test_closing_the_client_interrupts_a_pause(
             calls[0].result(LONG)
 
 
-def test_pauses_between_attempts_double_up_to_half_a_minute(
+def test_pauses_between_attempts_double_up_to_thirty_seconds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     factors: list[tuple[float, float]] = []

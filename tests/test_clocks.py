@@ -64,7 +64,7 @@ def test_a_throttled_fetch_stores_all_groups_with_a_fake_clock(clock: Any) -> No
     assert Group.objects.count() == 60
 
 
-def test_rows_get_the_time_of_a_stopped_clock() -> None:
+def test_stored_times_come_from_a_frozen_clock() -> None:
     with Forest({1: []}) as server, freeze_time("2020-01-02"):
         assert fetch(server).group.seen_at == datetime(2020, 1, 2, tzinfo=UTC)
 

@@ -67,7 +67,7 @@ def test_a_setting_takes_effect_at_the_next_access(
     assert getattr(conf, attribute) == default
 
 
-def test_lazy_credentials_become_strings() -> None:
+def test_a_lazy_credential_is_converted_to_a_string() -> None:
     with override_settings(ILETIMERKEZI_API_KEY=SimpleLazyObject(lambda: "a key")):
         assert json.dumps(conf.api_key) == '"a key"'
 
@@ -92,7 +92,7 @@ def test_lazy_credentials_become_strings() -> None:
         ("MAX_CONNECTIONS", True, "must be a whole number, but is of type bool."),
     ],
 )
-def test_a_wrong_type_is_refused_without_showing_the_value(
+def test_a_setting_of_the_wrong_type_or_with_whitespace_is_refused_without_showing_its_value(
     name: str, value: Any, message: str
 ) -> None:
     with override_settings(**{f"ILETIMERKEZI_{name}": value}):
@@ -136,7 +136,7 @@ def test_a_base_url_with_a_password_is_refused_without_showing_it() -> None:
 
 
 @pytest.mark.parametrize("attribute", ["api_key", "api_hash", "api_secret"])
-def test_credentials_set_to_none_are_empty(attribute: str) -> None:
+def test_credentials_set_to_none_are_read_as_empty_strings(attribute: str) -> None:
     with override_settings(**{f"ILETIMERKEZI_{attribute.upper()}": None}):
         assert getattr(conf, attribute) == ""
 
@@ -214,7 +214,7 @@ def test_the_error_page_shows_no_credential_of_a_wrong_type(
     ILETIMERKEZI_API_HASH=CREDENTIAL,
     ILETIMERKEZI_API_SECRET=CREDENTIAL,
 )
-def test_the_error_page_for_hash_and_secret_shows_neither() -> None:
+def test_the_error_page_for_a_hash_set_together_with_a_secret_shows_neither() -> None:
     page = error_page("effective_hash")
     assert CONTRADICTORY in page
     assert CREDENTIAL not in page

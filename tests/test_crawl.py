@@ -59,7 +59,9 @@ def test_every_group_of_a_tree_is_requested_once(connections: int) -> None:
         {1: [2, 3], 2: [1], 3: [1, 2]},
     ],
 )
-def test_groups_in_loops_or_in_two_places_are_requested_once(links: dict[int, list[int]]) -> None:
+def test_groups_that_are_in_a_loop_or_listed_twice_are_requested_once(
+    links: dict[int, list[int]],
+) -> None:
     with forest(links) as server, make_client(server.url) as client:
         crawl_all(client)
     assert sorted(server.asked) == [1, 2, 3]
@@ -119,20 +121,20 @@ def test_a_group_below_the_depth_limit_is_requested_if_it_is_found_on_a_higher_l
     assert steps._frontier.known == 6
 
 
-def test_a_group_can_be_added_below_the_current_level() -> None:
+def test_the_frontier_accepts_a_group_on_a_deeper_level() -> None:
     frontier = Frontier(2)
     frontier.add(group(1, 2), level=1)
     assert take_all(frontier) == [[], [1], [2]]
 
 
-def test_answered_groups_are_skipped_but_their_subgroups_are_requested() -> None:
+def test_groups_answered_earlier_are_skipped_but_their_subgroups_are_requested() -> None:
     frontier = Frontier(None, answered={1: [2, 3], 2: [4]})
     frontier.add_id(1, 0)
     assert take_all(frontier) == [[3, 4]]
     assert (frontier.skipped, frontier.known) == (2, 4)
 
 
-def test_subgroups_of_answered_groups_are_one_level_below() -> None:
+def test_groups_answered_earlier_count_towards_the_depth_limit() -> None:
     frontier = Frontier(2, answered={1: [2], 2: [3], 3: [4]})
     frontier.add_id(1, 0)
     assert take_all(frontier) == [[], [], []]
@@ -147,7 +149,7 @@ def take_all(frontier: Frontier) -> list[list[int]]:
     return levels
 
 
-def test_a_crawl_with_a_depth_uses_all_connections_at_once() -> None:
+def test_a_crawl_with_a_depth_limit_uses_all_connections_in_parallel() -> None:
     with forest(tree_of(61, 20), latency=0.05) as server:
         with make_client(server.url, max_connections=5) as client:
             crawl_all(client, depth=1)
@@ -189,7 +191,7 @@ def test_workers_pause_while_too_many_answers_wait_for_the_caller(
         assert len(list(steps)) == 98
 
 
-def test_an_answer_with_more_groups_than_may_wait_does_not_stop_the_crawl(
+def test_an_answer_that_lists_more_groups_than_the_waiting_limit_does_not_stop_the_crawl(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(crawl_module, "MAX_WAITING", 10)
@@ -378,7 +380,9 @@ def test_a_refused_connection_ends_the_crawl() -> None:
 
 
 @pytest.mark.parametrize("code", [500, 503])
-def test_each_worker_requests_at_most_two_groups_while_failures_are_unhandled(code: int) -> None:
+def test_each_worker_requests_at_most_two_groups_until_the_caller_handles_failures(
+    code: int,
+) -> None:
     with forest(tree_of(100, 99)) as server:
         with make_client(server.url, max_connections=4, retries=0) as client:
             root = client.ask_group(1)
@@ -554,7 +558,7 @@ def test_a_crawl_ends_if_all_requests_are_throttled(monkeypatch: pytest.MonkeyPa
     assert server.asked == [1]
 
 
-def test_a_crawl_ends_if_all_later_requests_are_throttled(
+def test_a_crawl_ends_if_all_requests_after_the_first_answers_are_throttled(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     impatient(monkeypatch, 0.5)
@@ -699,7 +703,7 @@ def test_a_crawl_calls_tick_while_it_repeats_the_first_request(
 # The workers
 
 
-def test_a_waiting_worker_ends_with_the_crawl(
+def test_a_paused_worker_exits_when_the_crawl_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(crawl_module, "MAX_WAITING", 3)

@@ -65,7 +65,7 @@ def variant(request: pytest.FixtureRequest, transactional_db: None) -> Iterator[
 
 
 @pytest.mark.parametrize("variant", VARIANTS[connection.vendor], indirect=True)
-def test_fetches_pages_and_doctor_run_with_other_database_options(variant: None) -> None:
+def test_the_fetch_the_admin_and_the_doctor_work_with_other_database_options(variant: None) -> None:
     tree = tree_of(40, 3)
     with Forest(tree) as server, override_settings(**server.settings):
         assert fetch_group(1, recursive=True).created == 40
@@ -86,7 +86,9 @@ def test_fetches_pages_and_doctor_run_with_other_database_options(variant: None)
 
 @pytest.mark.skipif(connection.vendor != "mysql", reason="PostgreSQL refuses such a transaction")
 @pytest.mark.parametrize("variant", ["repeatable read"], indirect=True)
-def test_a_removal_counts_groups_stored_since_its_transaction_began(variant: None) -> None:
+def test_totals_after_a_removal_include_groups_stored_since_its_transaction_began(
+    variant: None,
+) -> None:
     def store_another() -> None:
         store([answer(2, group(2, group(4, count=4), count=2))])
         connection.close()
@@ -132,7 +134,9 @@ class WithoutLog(GroupAdmin):
         raise DatabaseError("no log")
 
 
-def test_a_failed_log_entry_does_not_hide_the_fetch(settings: Any) -> None:
+def test_a_fetch_is_reported_as_successful_if_its_admin_log_entry_cannot_be_saved(
+    settings: Any,
+) -> None:
     site = admin.AdminSite()
     site.register(Group, WithoutLog)
     settings.ROOT_URLCONF = (path("admin/", site.urls),)

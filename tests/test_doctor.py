@@ -115,7 +115,7 @@ def dated(skew: timedelta) -> vendor.Script:
         (timedelta(hours=-1), "clock: The clock of this machine is 60 minutes behind the vendor"),
     ],
 )
-def test_the_system_clock_is_compared_with_the_date_of_the_answer(
+def test_the_system_clock_is_compared_with_the_date_header_of_the_answer(
     skew: timedelta, finding: str
 ) -> None:
     with Vendor(dated(skew)) as server:
@@ -125,7 +125,7 @@ def test_the_system_clock_is_compared_with_the_date_of_the_answer(
 
 
 @pytest.mark.parametrize("date", ["", "soon", "Mon, 99 Jan 2026 00:00:00 GMT"])
-def test_the_system_clock_is_not_checked_without_a_valid_date(date: str) -> None:
+def test_the_system_clock_is_not_checked_without_a_valid_date_header(date: str) -> None:
     with Vendor(well(Date=date)) as server:
         outcome = examine(server.url)
     assert "clock" not in outcome.out
@@ -782,7 +782,7 @@ def test_verdicts_are_coloured_on_a_terminal(sandbox: Sandbox) -> None:
     assert "\x1b[33;1mnot tried\x1b[0m  TLS" in out.getvalue()
 
 
-def test_a_failure_has_the_colour_of_errors() -> None:
+def test_failures_are_shown_in_the_error_colour() -> None:
     out = io.StringIO()
     with pytest.raises(CommandError):
         call_command("iletimerkezi_doctor", stdout=out, force_color=True)

@@ -243,7 +243,7 @@ def migrated_project(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], P
     [path for path in PAGES if samples(path) and not is_copy(path)],
     ids=lambda path: path.relative_to(ROOT).as_posix(),
 )
-def test_samples_print_the_documented_output(
+def test_documentation_samples_print_the_documented_output(
     path: Path,
     tmp_path: Path,
     sandbox: Sandbox,
@@ -282,7 +282,7 @@ def test_each_excluded_language_or_command_occurs_in_the_documentation() -> None
         ("a\n", "\ufeffa\n", True),
     ],
 )
-def test_only_a_line_of_three_dots_matches_other_lines(
+def test_documented_output_must_match_except_for_lines_omitted_as_three_dots(
     shown: str, output: str, is_same: bool
 ) -> None:
     assert is_as_shown(shown, output) is is_same

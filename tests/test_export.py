@@ -68,6 +68,6 @@ def test_names_are_neither_run_as_formulas_nor_split_into_lines(name: str, cell:
     assert line[1:3] == [cell, cell]
 
 
-def test_a_path_that_starts_like_a_formula_is_text() -> None:
+def test_a_path_that_starts_like_a_formula_is_exported_as_text() -> None:
     (_header, line) = read(Group(id=2, name="b", count=0), above=(Group(id=1, name="=a"),))
     assert line[1] == "'=a › b"

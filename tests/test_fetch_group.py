@@ -159,7 +159,7 @@ def test_a_fetch_succeeds_after_two_503_answers() -> None:
     assert (outcome.status, outcome.err, len(server.received)) == (0, "", 3)
 
 
-def test_the_command_waits_for_the_retry_after_of_the_vendor() -> None:
+def test_the_fetch_group_command_waits_as_long_as_the_retry_after_header_says() -> None:
     with Vendor(reply(429, Retry_After="1"), well()) as server:
         with override_settings(**server.settings, ILETIMERKEZI_TIMEOUT=0.9):
             assert run("fetch_group", "5").status == 0
@@ -306,7 +306,7 @@ def test_json_output_includes_groups_fetched_before_a_fatal_error() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_ids_after_a_database_error_are_not_requested(sandbox: Sandbox) -> None:
+def test_ids_that_follow_a_database_error_are_not_requested(sandbox: Sandbox) -> None:
     rename_table("django_iletimerkezi_group", "elsewhere")
     outcome = run("fetch_group", "98", "5", "6")
     rename_table("elsewhere", "django_iletimerkezi_group")
@@ -364,7 +364,7 @@ def test_failures_are_named_once_if_ctrl_c_ends_a_later_fetch(
 
 
 @pytest.mark.parametrize("command", [("fetch_group", "5"), ("fetch_groups",)])
-def test_ctrl_c_during_the_system_checks_is_left_to_django(
+def test_ctrl_c_during_the_system_checks_raises_keyboard_interrupt(
     monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
 ) -> None:
     monkeypatch.setattr(BaseCommand, "check", interrupt)

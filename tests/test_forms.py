@@ -128,7 +128,7 @@ def test_a_field_with_an_initial_group_has_no_empty_choice(small: None) -> None:
     assert "required" not in str(html)
 
 
-def test_a_path_with_a_loop_is_shown() -> None:
+def test_groups_in_a_loop_are_offered_with_shortened_paths() -> None:
     plant({7: 8, 8: 7})
     assert options(OptionalForm()["audience"]) == {
         "": EMPTY,
@@ -152,7 +152,7 @@ def test_a_search_box_replaces_the_select_for_a_large_mirror(
     assert "required" not in html
 
 
-def test_a_search_shows_a_select_of_the_groups_found(
+def test_a_search_shows_its_results_as_a_select(
     large: None, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     form = send(_search=" istan ")
@@ -168,7 +168,7 @@ def test_a_search_shows_a_select_of_the_groups_found(
     assert "required" not in html
 
 
-def test_a_choice_from_the_groups_found_is_valid(
+def test_choosing_a_group_from_the_search_results_is_valid(
     large: None, django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     form = send(_search="istan", _found="istan", chosen="3")
@@ -188,7 +188,7 @@ def test_a_group_id_that_is_sent_without_a_search_is_valid(large: None) -> None:
     assert send(chosen="1007").is_valid()
 
 
-def test_groups_found_are_shown_until_a_group_is_chosen(large: None) -> None:
+def test_search_results_are_shown_until_a_group_is_chosen(large: None) -> None:
     form = send(_search="istan", _found="istan", chosen="")
     assert error_codes(form) == ["choose"]
     assert options(form["audience"]) == ISTANBUL
@@ -242,7 +242,9 @@ def test_a_required_field_may_not_stay_empty(large: None) -> None:
     assert error_codes(send(_search=" ")) == ["required"]
 
 
-def test_a_field_with_an_initial_group_does_not_choose_the_first_group_found(large: None) -> None:
+def test_a_field_with_an_initial_group_does_not_preselect_the_first_search_result(
+    large: None,
+) -> None:
     class Form(forms.Form):
         audience = GroupChoiceField(initial=3)
 
@@ -251,7 +253,7 @@ def test_a_field_with_an_initial_group_does_not_choose_the_first_group_found(lar
     assert options(html) == {"": EMPTY, "4": PATHS[4]}
 
 
-def test_a_long_search_is_cut(large: None) -> None:
+def test_a_long_search_term_is_truncated(large: None) -> None:
     text = "istanbul" + " " * LABEL_LENGTH + "xyz"
     assert error_codes(send(_search=text)) == ["choose"]
 
@@ -269,7 +271,7 @@ def test_form_options_apply_to_both_the_search_box_and_the_select(large: None) -
     assert "id=" not in html
 
 
-def test_attributes_of_the_host_override_the_defaults_and_ids_stay_unique(large: None) -> None:
+def test_widget_attributes_override_the_defaults_and_element_ids_stay_unique(large: None) -> None:
     attrs = {"id": "x", "placeholder": "Branch", "maxlength": 20, "required": True}
 
     class Form(forms.Form):
@@ -282,7 +284,7 @@ def test_attributes_of_the_host_override_the_defaults_and_ids_stay_unique(large:
 
 
 @pytest.mark.parametrize("widget", [forms.Select, forms.RadioSelect])
-def test_djangos_own_widgets_need_three_queries(
+def test_a_group_field_with_a_django_widget_needs_three_queries(
     small: None, widget: type[forms.Widget], django_assert_num_queries: DjangoAssertNumQueries
 ) -> None:
     class Form(forms.Form):
@@ -294,7 +296,9 @@ def test_djangos_own_widgets_need_three_queries(
 
 
 @pytest.mark.parametrize("initial", [None, 3])
-def test_djangos_own_widgets_have_the_same_choices(small: None, initial: int | None) -> None:
+def test_a_group_field_with_a_django_select_offers_all_groups_by_path(
+    small: None, initial: int | None
+) -> None:
     class Form(forms.Form):
         audience = GroupChoiceField(initial=initial, widget=forms.Select)
 
@@ -317,7 +321,7 @@ def test_an_invalid_choice_is_rejected(
     assert "audience" in str(form["audience"])
 
 
-def test_a_missing_group_can_no_longer_be_chosen(small: None) -> None:
+def test_a_group_marked_missing_cannot_be_chosen(small: None) -> None:
     Group.objects.filter(pk=3).update(missing_since=timezone.now())
     assert error_codes(send(chosen="3")) == ["invalid_choice"]
     assert "3" not in options(CampaignForm()["audience"])

@@ -339,7 +339,7 @@ def test_ctrl_c_while_the_start_of_a_fetch_is_recorded_cancels_the_fetch(sandbox
 
 
 @pytest.mark.django_db(transaction=True)
-def test_ctrl_c_while_the_end_of_a_fetch_is_recorded_does_not_suppress_the_signals(
+def test_ctrl_c_while_the_end_of_a_fetch_is_recorded_still_sends_both_django_signals(
     sandbox: Sandbox,
 ) -> None:
     with received(fetch_finished) as finished, received(groups_changed) as changed:
@@ -390,7 +390,7 @@ def test_a_fetch_that_cannot_be_recorded_sends_no_request(
     assert sandbox.asked == []
 
 
-def test_a_denied_group_is_included_in_the_counters_asked_and_known(sandbox: Sandbox) -> None:
+def test_a_denied_group_counts_as_asked_and_known(sandbox: Sandbox) -> None:
     with pytest.raises(GroupNotFound):
         fetch_group(98)
     fetch = Fetch.objects.get()
@@ -478,7 +478,7 @@ def test_a_moved_group_is_not_recorded_as_missing_if_its_parents_are_in_differen
     assert (result.fetch.changed, result.fetch.missing) == (1, 0)
 
 
-def test_a_missing_change_is_kept_if_another_fetch_found_the_group_in_between(
+def test_a_change_of_kind_missing_is_kept_if_another_fetch_found_the_group_in_between(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(recorder, "BATCH_GROUPS", 1)
@@ -579,7 +579,7 @@ def test_changes_since_a_time_exclude_older_changes(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_changes_of_a_result_are_read_from_the_database_that_was_written(
+def test_the_changes_of_a_result_are_read_from_the_database_that_the_fetch_wrote_to(
     sandbox: Sandbox,
 ) -> None:
     ours = [Router("primary", [Group, Fetch, Change, MirrorLock])]

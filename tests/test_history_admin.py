@@ -383,7 +383,9 @@ def test_pagination_links_keep_the_kind_filter(client: Client, large: Fetch) -> 
 
 
 @pytest.mark.parametrize("query", ["", "?p=12", "?kind=created&p=9"])
-def test_a_page_of_changes_needs_nine_queries(client: Client, large: Fetch, query: str) -> None:
+def test_the_page_of_a_fetch_with_many_changes_needs_nine_queries(
+    client: Client, large: Fetch, query: str
+) -> None:
     plant_tree(1000, 10)
     Fetch.objects.filter(pk=large.pk).update(**failures(*range(1, 120)))
     ContentType.objects.get_for_model(Fetch)  # Cached for the process.
@@ -568,7 +570,7 @@ def points(client: Client, pk: int = 3) -> list[tuple[bool, str]] | None:
 
 
 @pytest.mark.usefixtures("groups")
-def test_the_chart_starts_when_the_group_was_created(client: Client) -> None:
+def test_the_contact_chart_starts_at_the_creation_of_the_group(client: Client) -> None:
     Group.objects.filter(pk=3).update(count=1440)
     record_sample()
     page = client.get(url("change", 3))
@@ -707,7 +709,7 @@ def test_the_group_tree_needs_the_same_number_of_queries_for_any_number_of_chang
 
 
 @pytest.mark.usefixtures("groups")
-def test_only_users_who_may_view_fetches_see_history() -> None:
+def test_only_users_who_may_view_fetches_see_the_history_of_groups() -> None:
     record(*recounts(2, 1, 2))
     viewer = client_for("viewer")
     for address in (url("changelist"), f"{url('changelist')}?changed=day", url("change", 2)):
@@ -986,7 +988,7 @@ def test_a_retry_does_not_show_the_name_of_a_hidden_group(
 
 
 @pytest.mark.usefixtures("groups")
-def test_the_page_of_a_fetch_shows_only_names_from_a_group_admin_that_the_user_may_view(
+def test_the_page_of_a_fetch_reads_group_names_only_from_group_admins_that_the_user_may_view(
     proxies: tuple[type[Group], type[Fetch]], settings: Any
 ) -> None:
     proxy, _fetches = proxies
@@ -1111,7 +1113,7 @@ class PlainFetches(FetchAdmin):
 
 
 @pytest.mark.usefixtures("groups")
-def test_get_queryset_may_return_a_plain_queryset(
+def test_the_get_queryset_of_a_fetch_admin_may_return_a_plain_queryset(
     client: Client, register: Callable[..., None]
 ) -> None:
     register(fetch_admin=PlainFetches)

@@ -77,7 +77,7 @@ def test_every_fact_of_the_probe_holds_for_the_sandbox() -> None:
     assert (sandbox.asked, sandbox.listings) == ([5, 6, 7, UNKNOWN_ID], 1)
 
 
-def test_an_alias_is_the_only_deviation_of_the_documented_sample() -> None:
+def test_the_probe_reports_only_the_alias_as_a_deviation_of_the_documented_sample() -> None:
     with Sandbox(key=KEY, hash=HASH) as sandbox:
         facts = facts_of(sandbox.url)
     assert deviations(facts) == {"the returned id is the requested id"}
@@ -231,7 +231,7 @@ TYPES = ("id is a number", "name is a string", "count is a number")
         ),
     ],
 )
-def test_a_deviation_affects_only_its_own_facts(
+def test_a_deviation_of_the_vendor_fails_only_the_facts_that_it_contradicts(
     deviation: Deviation, headers: dict[str, str], facts: set[str]
 ) -> None:
     with Vendor(*answers(deviation, **headers)) as server:
@@ -293,7 +293,7 @@ def test_the_report_says_whether_the_group_is_a_main_group(
     assert facts[fact] is holds
 
 
-def test_a_vendor_without_get_groups_has_one_deviation() -> None:
+def test_the_probe_reports_a_deviation_if_get_groups_answers_404() -> None:
     with Vendor(reply(404, envelope(404, "Yok.")), *answers(none)[1:]) as server:
         facts = facts_of(server.url)
     types = "content type is application/json", "charset is declared, as UTF-8"
@@ -328,7 +328,7 @@ def test_the_probe_reports_the_http_status_of_an_error() -> None:
 @pytest.mark.parametrize(
     "body", [b"", b"<html>", b"\xff", b"[" * 100_000, b"[]", b'{"response": 7}', b"null"]
 )
-def test_an_invalid_answer_is_a_deviation(body: bytes) -> None:
+def test_an_invalid_answer_is_reported_as_a_deviation(body: bytes) -> None:
     with Vendor(reply(200, body)) as server:
         assert "status.code is a number" in deviations(facts_of(server.url))
 

@@ -224,7 +224,7 @@ class WithoutFilters(GroupAdmin):
 
 
 @pytest.mark.usefixtures("groups")
-def test_the_summary_links_only_to_filters_that_the_subclass_offers(register: Register) -> None:
+def test_the_summary_links_only_to_filters_that_the_group_admin_offers(register: Register) -> None:
     register(WithoutFilters)
     page = client_for("viewer").get(url("changelist")).content.decode()
     assert "never fetched" in page
@@ -350,7 +350,7 @@ def test_a_group_admin_subclass_may_add_columns(page: str, register: Register) -
 
 
 @pytest.mark.parametrize("page", ["", "?_from=2", "?q=g", "subgroups/?_from=2", "2/change/"])
-def test_added_columns_cost_only_their_own_queries(page: str, register: Register) -> None:
+def test_added_columns_add_at_most_three_queries(page: str, register: Register) -> None:
     plant_tree(300, 5)
     queries = []
     client = client_for("viewer")
@@ -369,7 +369,7 @@ class WithColumnsForSome(GroupAdmin):
 
 
 @pytest.mark.usefixtures("groups")
-def test_columns_may_depend_on_the_request(register: Register) -> None:
+def test_a_group_admin_subclass_may_choose_columns_by_request(register: Register) -> None:
     register(WithColumnsForSome)
     shown = {
         role: client_for(role).get(url("changelist")).content.decode().count('class="field-seen_at')
@@ -378,7 +378,7 @@ def test_columns_may_depend_on_the_request(register: Register) -> None:
     assert shown == {"superuser": 6, "viewer": 0}
 
 
-def test_rows_that_load_more_groups_have_a_cell_per_column(register: Register) -> None:
+def test_a_row_with_a_link_to_more_groups_has_a_cell_for_each_column(register: Register) -> None:
     register(WithColumns)
     plant_tree(250, 249)
     page = client_for("superuser").get(url("changelist")).content.decode()
@@ -430,7 +430,7 @@ def mixins(monkeypatch: pytest.MonkeyPatch) -> Iterator[SimpleNamespace]:
 
 @pytest.mark.usefixtures("groups")
 @pytest.mark.parametrize("name", ["export", "import_export"])
-def test_the_group_list_keeps_the_fetch_link_with_import_export(
+def test_the_group_list_keeps_the_fetch_link_with_django_import_export(
     name: str, register: Register, mixins: SimpleNamespace
 ) -> None:
     register(type("Exporting", (getattr(mixins, name), GroupAdmin), {}))
@@ -444,7 +444,7 @@ def test_the_group_list_keeps_the_fetch_link_with_import_export(
 
 
 @pytest.mark.usefixtures("groups")
-def test_the_page_of_a_group_keeps_path_buttons_and_subgroups_with_guardian(
+def test_a_group_page_keeps_its_path_its_buttons_and_its_subgroups_with_guardian(
     register: Register, mixins: SimpleNamespace
 ) -> None:
     register(type("Guarded", (mixins.guarded, GroupAdmin), {}))
@@ -465,7 +465,7 @@ class WithTemplate(GroupAdmin):
 
 
 @pytest.mark.usefixtures("groups")
-def test_custom_templates_of_a_project_keep_our_additions(
+def test_custom_templates_of_a_project_show_the_additions_of_this_package(
     register: Register, settings: Any, tmp_path: Path
 ) -> None:
     own = '{{% extends "admin/{}.html" %}}{{% block {} %}}Own{{{{ block.super }}}}{{% endblock %}}'
@@ -486,7 +486,7 @@ def test_custom_templates_of_a_project_keep_our_additions(
 
 
 @pytest.mark.usefixtures("groups")
-def test_a_plain_model_admin_has_working_pages(register: Register) -> None:
+def test_groups_registered_with_a_plain_model_admin_have_working_pages(register: Register) -> None:
     register(admin.ModelAdmin)
     client = client_for("superuser")
     listed = client.get(url("changelist"))

@@ -72,7 +72,7 @@ def error(body: bytes, http_status: int = 200) -> ApiError:
     return caught.value
 
 
-def test_the_documented_sample_is_read() -> None:
+def test_the_documented_sample_is_parsed() -> None:
     child = GroupData(97489, "Test 2", 2)
     assert read(SAMPLE) == GroupData(97101, "Test 1", 1, (child,))
 
@@ -92,7 +92,7 @@ def test_a_number_may_be_an_integer_or_ascii_digits(value: int | str, field: str
 
 @pytest.mark.parametrize("write", [int, str])
 @pytest.mark.parametrize(("field", "most"), [("id", MAX_ID), ("count", 2**31 - 1)])
-def test_the_largest_number_is_read(field: str, most: int, write: Any) -> None:
+def test_the_largest_allowed_number_is_accepted(field: str, most: int, write: Any) -> None:
     assert getattr(read(answer(**{field: write(most)})), field) == most
 
 
@@ -173,7 +173,7 @@ def test_a_number_with_a_point_or_an_exponent_is_refused(number: str) -> None:
 @pytest.mark.parametrize(
     ("text", "group_id"), [("1", 1), ("007", 7), (str(2**63 - 1), 2**63 - 1), ("5".zfill(60), 5)]
 )
-def test_parse_id_returns_the_id(text: str, group_id: int) -> None:
+def test_parse_id_accepts_digits_with_or_without_leading_zeros(text: str, group_id: int) -> None:
     assert parse_id(text) == group_id
 
 
@@ -276,7 +276,7 @@ def test_children_may_be_an_object_keyed_by_index() -> None:
 
 
 @pytest.mark.parametrize("key", ["-1", "01", "a", "", " 0", "0\n", "+1", "1.0", "٠", "²"])
-def test_a_key_other_than_an_index_is_refused(key: str) -> None:
+def test_children_with_a_key_that_is_not_an_index_are_refused(key: str) -> None:
     body = answer(children={"0": CHILD, key: CHILD | {"id": 7}})
     assert flaw(body) == "response.group.children has a key that is not an index"
 
@@ -292,7 +292,7 @@ def test_a_child_of_the_wrong_type_is_refused_with_its_index(child: Any) -> None
     assert flaw(body) == "response.group.children[1] is not an object"
 
 
-def test_children_may_have_children() -> None:
+def test_children_may_be_nested() -> None:
     body = answer(children=[CHILD | {"children": {"0": {"id": "7", "name": "", "count": "3"}}}])
     assert read(body).children[0].children == (GroupData(7, "", 3),)
 
@@ -312,7 +312,7 @@ def test_a_child_that_is_listed_twice_is_kept_twice() -> None:
     assert [child.name for child in read(body).children] == ["Ankara", "İzmir"]
 
 
-def test_ten_thousand_children_are_read() -> None:
+def test_ten_thousand_children_are_parsed() -> None:
     body = answer(children=[CHILD | {"id": number} for number in range(6, 10_006)])
     assert [child.id for child in read(body).children] == list(range(6, 10_006))
 
@@ -320,7 +320,7 @@ def test_ten_thousand_children_are_read() -> None:
 # Nesting
 
 
-def test_an_answer_with_a_hundred_levels_is_read() -> None:
+def test_an_answer_with_a_hundred_levels_is_parsed() -> None:
     group, levels = read(nested(100)), 1
     while group.children:
         group, levels = group.children[0], levels + 1
@@ -401,7 +401,9 @@ def test_the_http_status_is_used_if_the_body_has_no_envelope(body: bytes) -> Non
     assert (type(caught), caught.message) == (AuthenticationFailed, "Unauthorized")
 
 
-def test_an_error_from_an_unknown_http_status_has_an_empty_message() -> None:
+def test_an_error_without_a_body_and_without_a_standard_status_phrase_has_an_empty_message() -> (
+    None
+):
     caught = error(b"", http_status=463)
     assert (type(caught), caught.message) == (GroupNotFound, "")
 
@@ -418,17 +420,17 @@ def test_http_200_is_a_success_if_the_body_has_no_code(body: bytes) -> None:
     "code",
     [True, False, 200.0, "", "OK", "-200", "٢٠٠", [200], {}, -5, 2**63, "9" * 50, 10**50],
 )
-def test_an_invalid_code_is_refused(code: Any) -> None:
+def test_an_invalid_status_code_in_the_body_is_refused(code: Any) -> None:
     assert flaw(envelope(code=code)) == "response.status.code is not a whole number"
 
 
 @pytest.mark.parametrize("code", [True, 463.0, "OK", [463]])
-def test_the_http_error_is_used_if_the_code_is_invalid(code: Any) -> None:
+def test_the_http_status_is_used_if_the_code_in_the_body_is_invalid(code: Any) -> None:
     assert type(error(envelope(code=code), http_status=463)) is GroupNotFound
 
 
 @pytest.mark.parametrize("code", [0, 99, 199, 418, 600])
-def test_an_undocumented_code_is_an_api_error(code: int) -> None:
+def test_an_undocumented_code_in_the_body_raises_api_error(code: int) -> None:
     caught = error(envelope(code=code))
     assert (type(caught), caught.code) == (ApiError, code)
 

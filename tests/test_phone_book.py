@@ -79,7 +79,9 @@ DATA = (GroupData(1, "Grup 1", 1, (GroupData(2, "Grup 2", 2),)), GroupData(3, "G
         ([describe(2), ITEMS[0]], DATA[:1]),
     ],
 )
-def test_get_groups_reads_each_form_of_the_listing(groups: object, expected: object) -> None:
+def test_get_groups_parses_a_listing_in_any_of_its_json_forms(
+    groups: object, expected: object
+) -> None:
     with Vendor(reply(200, envelope(groups=groups))) as vendor:
         with make_client(vendor.url) as client:
             assert client.get_groups() == expected
@@ -117,7 +119,7 @@ def test_the_error_for_an_invalid_listing_names_the_faulty_field(
 
 
 @pytest.mark.parametrize(("code", "kind"), [(401, AuthenticationFailed), (404, MethodNotFound)])
-def test_a_refused_get_groups_request_names_the_customer_representative(
+def test_the_error_for_a_refused_get_groups_request_mentions_the_customer_representative(
     code: int, kind: type[IletimerkeziError]
 ) -> None:
     with Vendor(reply(code, envelope(code, "Hayır"))) as vendor, make_client(vendor.url) as client:
@@ -316,7 +318,7 @@ def test_the_number_of_unlisted_main_groups_checked_per_fetch_is_limited(
 
 
 @pytest.mark.parametrize(("main_ids", "is_doubted"), [([3], True), ([], True), ([1, 3], False)])
-def test_a_listing_without_known_main_groups_warns_before_unlisted_groups_are_checked(
+def test_a_warning_precedes_the_check_of_unlisted_groups_if_no_listed_main_group_is_known(
     main_ids: list[int], is_doubted: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     doubts: list[tuple[bool, int]] = []
@@ -403,7 +405,7 @@ def fetch_by_command(server: Sandbox, *args: str) -> Outcome:
 TREE = {1: [11], 11: [111], 111: [], 2: []}
 
 
-def test_the_command_prints_all_main_groups_with_their_totals() -> None:
+def test_the_fetch_groups_command_prints_all_main_groups_with_their_totals() -> None:
     with phone_book(TREE, 2, 1) as server:
         outcome = fetch_by_command(server)
     assert (outcome.status, outcome.err) == (0, "")
@@ -456,7 +458,7 @@ def test_csv_output_is_utf_8_for_any_stream_encoding() -> None:
 
 
 @pytest.mark.parametrize("options", [[], ["--full"]])
-def test_without_full_main_groups_beyond_the_limit_are_counted_but_not_printed(
+def test_main_groups_beyond_the_print_limit_are_only_counted_unless_full_is_given(
     options: list[str],
 ) -> None:
     links: Tree = {pk: [] for pk in range(1, 251)}
@@ -507,7 +509,7 @@ def test_ctrl_c_ends_the_command_after_storing_the_received_answers(
     assert set(parents()) >= {1, 2, 11}
 
 
-def test_the_command_warns_about_the_key_of_another_account() -> None:
+def test_the_fetch_groups_command_warns_if_the_key_seems_to_belong_to_another_account() -> None:
     with phone_book({1: []}, 1) as server:
         fetch(server)
     with phone_book({2: []}, 2) as server:
@@ -518,7 +520,7 @@ def test_the_command_warns_about_the_key_of_another_account() -> None:
     assert "1 created, 0 changed, 0 unchanged, 1 missing.\n" in outcome.out
 
 
-def test_the_command_rejects_a_negative_depth_before_any_request() -> None:
+def test_the_fetch_groups_command_rejects_a_negative_depth_before_any_request() -> None:
     with phone_book({}) as server:
         outcome = fetch_by_command(server, "--depth", "-1")
         assert server.listings == 0
@@ -528,7 +530,7 @@ def test_the_command_rejects_a_negative_depth_before_any_request() -> None:
 # The sandbox
 
 
-def test_the_sandbox_lists_its_main_groups_in_order() -> None:
+def test_the_sandbox_lists_its_main_groups_in_the_given_order() -> None:
     with Sandbox([{"id": 2, "name": "b", "count": 1}, PHONE_BOOK]) as sandbox:
         with override_settings(**sandbox.settings), services.get_client() as client:
             groups = client.get_groups()
@@ -538,7 +540,7 @@ def test_the_sandbox_lists_its_main_groups_in_order() -> None:
     assert (sandbox.listings, sandbox.asked) == (1, [])
 
 
-def test_a_subtree_that_was_fetched_first_is_placed_below_its_main_group_by_fetch_groups() -> None:
+def test_fetch_groups_places_an_earlier_fetched_subtree_below_its_main_group() -> None:
     with phone_book({1: [2], 2: [3], 3: []}, 1) as server:
         with override_settings(**server.settings):
             fetch_group(2, recursive=True)

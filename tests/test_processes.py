@@ -201,7 +201,7 @@ def loops(rows: Mapping[int, Row]) -> set[int]:
     return found
 
 
-def test_groups_in_a_loop_are_found_by_the_test_helper() -> None:
+def test_the_loop_detection_of_these_tests_finds_only_groups_in_a_loop() -> None:
     rows = {1: row(2, 1), 2: row(1, 2), 3: row(2, 3), 4: row(None, 4)}
     assert loops(rows) == {1, 2}
 

@@ -115,7 +115,7 @@ def test_issue_forms_have_the_fields_that_github_requires() -> None:
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
-def test_documents_name_only_existing_files_tests_and_make_targets(name: str) -> None:
+def test_documents_mention_only_files_tests_and_make_targets_that_exist(name: str) -> None:
     text = read(name)
     assert targets(text, "`") <= makefile_targets()
     for path in re.findall(r"`([\w./-]+/[\w./-]*|[A-Z_]+\.md)`", text):

@@ -90,7 +90,7 @@ def test_a_repeated_answer_changes_only_the_stored_times(rows: Rows) -> None:
     assert (rows[1].seen_at, rows[2].seen_at, rows[2].placed_at) == (at(2), at(2), at(2))
 
 
-def test_each_changed_field_of_a_group_gives_its_own_difference(rows: Rows) -> None:
+def test_each_changed_field_of_a_group_is_reported_as_a_separate_change(rows: Rows) -> None:
     apply(rows, answer(1, group(1, group(2, name="eski", count=1))), answer(1, group(3)))
     assert apply(rows, answer(2, group(3, group(2, name="yeni", count=9)))) == [
         (2, "renamed", "eski", "yeni"),
@@ -107,7 +107,7 @@ def test_a_subgroup_keeps_its_parent_when_the_subgroup_itself_is_fetched(rows: R
 # Presence
 
 
-def test_a_group_no_longer_listed_by_its_parent_is_missing_and_keeps_its_place(
+def test_a_group_no_longer_listed_by_its_parent_is_marked_missing_and_keeps_its_place(
     rows: Rows,
 ) -> None:
     assert apply(rows, answer(1, group(1, 2, 3)), answer(2, group(1, 3))) == [(2, "missing")]
@@ -143,7 +143,7 @@ def test_subgroups_of_a_missing_group_do_not_change(rows: Rows) -> None:
     assert (rows[3].parent_id, rows[3].seen_at) == (2, at(1))
 
 
-def test_a_group_that_moved_within_one_answer_is_not_missing(rows: Rows) -> None:
+def test_a_group_that_moved_within_one_answer_is_not_marked_missing(rows: Rows) -> None:
     apply(rows, answer(1, group(1, 2, 3)), answer(2, group(1, group(3, 2))))
     assert parents(rows) == {1: None, 2: 3, 3: 1}
     assert missing(rows) == set()
@@ -265,7 +265,7 @@ def test_a_loop_of_equally_old_links_is_cut_at_the_smallest_id(rows: Rows) -> No
     assert parents(rows) == {1: None, 2: 1}
 
 
-def test_a_group_with_a_cut_link_is_missing_when_its_named_parent_no_longer_lists_the_group(
+def test_a_group_with_a_cut_link_is_marked_missing_when_its_named_parent_stops_listing_the_group(
     rows: Rows,
 ) -> None:
     apply(rows, answer(1, group(1, 2)), answer(2, group(2, 1)), answer(3, group(1)))
@@ -273,7 +273,7 @@ def test_a_group_with_a_cut_link_is_missing_when_its_named_parent_no_longer_list
 
 
 @pytest.mark.parametrize("loop", [{1: 1}, {1: 2, 2: 1}, {1: 2, 2: 3, 3: 1}])
-def test_a_loop_stored_by_hand_is_cut(loop: dict[int, int]) -> None:
+def test_a_loop_stored_by_hand_is_cut_by_the_next_answer(loop: dict[int, int]) -> None:
     rows = {pk: Group(pk, parent_id=parent, seen_at=at(1), count=0) for pk, parent in loop.items()}
     apply(rows, answer(2, group(7, 8)))
     assert None in {rows[pk].parent_id for pk in loop}
@@ -298,13 +298,15 @@ def test_a_parent_stored_by_hand_is_restored_when_its_loop_is_resolved(is_revers
     assert parents(rows) == {4: 6, 5: 4, 6: None}
 
 
-def test_a_subgroup_placed_by_hand_is_missing_if_its_parent_does_not_list_the_group() -> None:
+def test_a_subgroup_placed_by_hand_is_marked_missing_if_its_parent_does_not_list_the_group() -> (
+    None
+):
     rows = {pk: Group(pk, parent_id=pk - 1 or None, seen_at=at(1), count=0) for pk in (1, 2)}
     apply(rows, answer(2, group(1, 3)))
     assert missing(rows) == {2}
 
 
-def test_a_group_whose_named_parent_was_deleted_is_at_the_top(rows: Rows) -> None:
+def test_a_group_moves_to_the_top_if_the_row_of_its_parent_was_deleted(rows: Rows) -> None:
     apply(rows, answer(1, group(1, 2)))
     del rows[1]
     apply(rows, answer(2, group(2)))

@@ -35,7 +35,7 @@ def missing() -> set[int]:
     return set(Group.objects.missing().values_list("pk", flat=True))
 
 
-def test_fetch_group_mirrors_the_answer(sandbox: Sandbox) -> None:
+def test_fetch_group_stores_the_answer_in_the_mirror(sandbox: Sandbox) -> None:
     result = fetch_group(97101)
     assert (result.created, result.changed, result.unchanged, result.missing) == (2, 0, 0, 0)
     assert result.group == Group.objects.get(name="Test 1", count=1, parent=None)
@@ -74,7 +74,7 @@ def test_a_group_is_missing_after_a_463_and_returns_with_the_next_answer(sandbox
     assert missing() == {97489}
 
 
-def test_463_for_a_group_that_is_not_mirrored_stores_nothing(sandbox: Sandbox) -> None:
+def test_a_463_for_a_group_that_is_not_in_the_mirror_stores_nothing(sandbox: Sandbox) -> None:
     with pytest.raises(GroupNotFound):
         fetch_group(98)
     assert not Group.objects.exists()

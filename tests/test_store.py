@@ -105,7 +105,7 @@ def test_a_group_that_is_no_longer_listed_keeps_its_row_and_place() -> None:
     assert (parents(), missing()) == ({1: None, 2: 1, 3: 1}, {2})
 
 
-def test_a_subgroup_that_moves_to_a_later_listed_group_is_stored() -> None:
+def test_a_subgroup_listed_twice_is_stored_below_its_last_parent() -> None:
     store([answer(1, group(1, 2, group(3, 2)))])
     assert parents() == {1: None, 2: 3, 3: 1}
 
@@ -289,7 +289,7 @@ def test_a_project_without_time_zones_stores_local_times() -> None:
         assert Group.objects.get(pk=2).missing_since == datetime(2026, 1, 1, 3, 2)  # noqa: DTZ001 - USE_TZ is False here
 
 
-def test_the_active_time_zone_does_not_change_local_times() -> None:
+def test_the_newest_answer_wins_if_another_time_zone_is_active() -> None:
     with override_settings(USE_TZ=False, TIME_ZONE="Europe/Istanbul"):
         store([answer(1, group(1, name="eski"))])
         with timezone.override("America/New_York"):
@@ -315,7 +315,9 @@ def test_the_newest_answer_wins_in_the_repeated_hour_of_a_clock_change(data: st.
         transaction.set_rollback(True)
 
 
-def test_the_repeated_hour_changes_stored_times_by_at_most_a_microsecond() -> None:
+def test_times_in_the_repeated_hour_of_a_clock_change_are_shifted_by_at_most_a_microsecond() -> (
+    None
+):
     first = datetime(2025, 10, 26, 0, 30, 0, 7, tzinfo=UTC)
     with override_settings(USE_TZ=False, TIME_ZONE="Europe/Berlin"):
         store([Answer(1, first, group(1, 2)), Answer(2, first + timedelta(hours=1), group(2))])
@@ -439,7 +441,7 @@ def test_dead_pooled_connections_are_replaced_before_a_retry(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_batch_with_too_many_conflicts_raises_the_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_fifth_conflict_of_a_batch_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     fail(monkeypatch, [conflict() for _ in range(5)])
     with pytest.raises(OperationalError):
         store([answer(1, group(1))])

@@ -208,7 +208,7 @@ def test_a_custom_tree_replaces_the_sample() -> None:
         assert ask(sandbox, envelope(5)) == ask(sandbox, envelope(97101)) == NO_GROUP
 
 
-def test_the_tree_of_a_sandbox_may_be_any_iterable() -> None:
+def test_a_sandbox_accepts_any_iterable_as_its_tree() -> None:
     with Sandbox(iter([CHILD])) as sandbox:
         assert ask(sandbox, envelope(97489))[1]["group"] == CHILD
 
@@ -224,7 +224,7 @@ def test_the_tree_can_be_replaced_while_the_sandbox_runs(sandbox: Sandbox) -> No
     assert ask(sandbox, envelope(97101)) == NO_GROUP
 
 
-def test_a_sandbox_alias_returns_another_group() -> None:
+def test_a_sandbox_returns_another_group_for_an_aliased_id() -> None:
     with Sandbox([CHILD], aliases={8: 97489}) as sandbox:
         assert ask(sandbox, envelope(8))[1]["group"] == CHILD
         assert ask(sandbox, envelope(5)) == NO_GROUP
@@ -334,7 +334,7 @@ def test_stopping_a_sandbox_twice_without_starting_the_sandbox_does_not_raise() 
     sandbox.stop()
 
 
-def test_the_alias_of_the_sample_can_be_removed() -> None:
+def test_an_empty_aliases_argument_removes_the_alias_of_the_sample() -> None:
     with Sandbox(aliases={}) as sandbox:
         assert ask(sandbox, envelope(5)) == NO_GROUP
 
@@ -344,7 +344,7 @@ def test_children_in_the_tree_of_a_sandbox_may_be_null() -> None:
         assert ask(sandbox, envelope(7))[0] == 200
 
 
-def test_a_dropped_connection_is_not_reported_by_the_sandbox(
+def test_a_connection_dropped_by_the_client_is_not_reported_by_the_sandbox(
     sandbox: Sandbox, capfd: pytest.CaptureFixture[str]
 ) -> None:
     address = "127.0.0.1", urlsplit(sandbox.url).port
@@ -364,7 +364,7 @@ def test_a_bug_in_the_sandbox_is_reported(capfd: pytest.CaptureFixture[str]) -> 
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")
-def test_a_sandbox_of_the_parent_process_cannot_be_changed_or_read() -> None:
+def test_a_forked_process_cannot_read_or_change_the_sandbox_of_its_parent() -> None:
     """“manage.py test --parallel” forks after a module may have started the sandbox."""
     with Sandbox() as sandbox:
         pid = os.fork()

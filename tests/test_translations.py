@@ -81,7 +81,7 @@ def test_each_text_has_a_translation_that_is_not_fuzzy() -> None:
         assert not message.fuzzy, message.id
 
 
-def test_the_extraction_reads_every_file_with_texts() -> None:
+def test_the_text_extraction_covers_every_file_with_translatable_texts() -> None:
     assert (None, ("Expand all",)) in in_source()
     templates = set((PACKAGE / "templates").rglob("*.html"))
     assert set(PACKAGE.rglob("*.html")) == templates

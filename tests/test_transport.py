@@ -77,7 +77,7 @@ def test_a_new_connection_that_breaks_before_the_answer_raises_an_error() -> Non
     assert server.accepted == 1
 
 
-def test_a_kept_connection_that_breaks_within_the_answer_raises_an_error() -> None:
+def test_a_kept_connection_that_breaks_in_the_middle_of_an_answer_raises_an_error() -> None:
     def answer_and_break(connection: vendor.Connection) -> None:
         reply(200, envelope(group=vendor.GROUP), Connection="keep-alive")(connection)
         vendor.read_request(connection.sock)
@@ -90,7 +90,7 @@ def test_a_kept_connection_that_breaks_within_the_answer_raises_an_error() -> No
     assert server.accepted == 1
 
 
-def test_informational_answers_are_skipped() -> None:
+def test_informational_1xx_answers_are_skipped() -> None:
     early = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n"
     more = b"HTTP/1.1 102 Processing\r\n\r\nHTTP/1.1 100 Continue\r\n\r\n"
 
@@ -603,7 +603,7 @@ def pyopenssl() -> Iterator[Any]:
 # pyOpenSSL must be imported before mocket replaces the sockets. At its end, mocket injects
 # pyOpenSSL into urllib3.
 @pytest.mark.usefixtures("pyopenssl")
-def test_mocket_answers_requests() -> None:
+def test_mocket_can_answer_requests_of_the_client() -> None:
     url = "http://127.0.0.1:8000/v1/"
     body = envelope(group=vendor.GROUP)
     Entry.single_register(Entry.POST, f"{url}get-group/json", body=body)

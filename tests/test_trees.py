@@ -148,7 +148,7 @@ def test_json_output_omits_missing_groups_and_everything_below_them() -> None:
     assert shape(load(rows, 1)) == {1: [{4: []}]}
 
 
-def test_json_output_includes_a_missing_root() -> None:
+def test_json_output_includes_a_root_that_is_marked_missing() -> None:
     assert shape(load([group(1, missing_since=MISSING_SINCE), group(2, 1)], 1)) == {1: [{2: []}]}
 
 
@@ -178,7 +178,7 @@ def tree(root_id: int) -> tuple[GroupQuerySet, GroupQuerySet]:
 
 
 @pytest.mark.django_db
-def test_groups_of_a_tree_are_read_in_print_order() -> None:
+def test_groups_of_a_tree_are_read_from_the_database_in_print_order() -> None:
     plant_tree(1200, 3)
     Group.objects.filter(pk=4).update(name="a")
     rows = list(Group.objects.all())

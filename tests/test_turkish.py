@@ -26,7 +26,7 @@ def test_the_turkish_order_ignores_case() -> None:
     assert list(map(sort_key, SMALL)) == list(map(sort_key, CAPITAL))
 
 
-def test_blanks_sort_before_punctuation_digits_letters_and_other_characters() -> None:
+def test_characters_sort_in_the_order_blanks_punctuation_digits_letters_others() -> None:
     assert is_in_order(["", " ", "-", "0", "9", "a", "z", "α", "日", "😀"])
 
 
@@ -62,7 +62,7 @@ def test_numbers_in_names_sort_by_their_value() -> None:
     assert sort_key("Şube 007") == sort_key("şube 7")
 
 
-def test_a_sort_key_has_a_limited_number_of_digits() -> None:
+def test_a_sort_key_consists_of_digits_and_has_a_limited_length() -> None:
     key = sort_key("Şube 😀\x00\t" * 1000)
     assert key.isascii()
     assert key.isdigit()
@@ -92,7 +92,7 @@ def test_each_spelling_of_istanbul_has_the_same_search_key(text: str) -> None:
         ("📟", "📟"),
     ],
 )
-def test_turkish_names_are_found_by_ascii_letters(text: str, key: str) -> None:
+def test_a_search_key_replaces_accented_letters_with_ascii_letters(text: str, key: str) -> None:
     assert search_key(text) == key
 
 

@@ -174,7 +174,7 @@ def test_loops_in_answers_are_cut_before_being_stored() -> None:
     assert all(Group.objects.path(pk)[0].parent_id is None for pk in links())
 
 
-def test_a_denied_subgroup_of_an_alias_is_missing() -> None:
+def test_a_denied_subgroup_of_an_alias_is_marked_missing() -> None:
     with Forest({1: [2, 3], 2: [], 3: []}, aliases={99: 1}) as server:
         fetch(server, 99)
         server.list_of = {1: [2], 2: []}.get
@@ -241,7 +241,7 @@ def assert_moves_count_as_changes() -> None:
     assert (links(), missing()) == (parents(MOVE_AFTER), set())
 
 
-def test_a_group_missing_first_and_moved_in_a_later_batch_counts_as_changed(
+def test_a_group_that_is_missing_in_one_batch_and_moved_in_a_later_batch_counts_as_changed(
     one_by_one: None,
 ) -> None:
     assert_moves_count_as_changes()
@@ -259,7 +259,7 @@ def test_a_group_that_changes_in_two_batches_is_counted_once(one_by_one: None) -
     assert links()[4] == 3
 
 
-def test_a_group_created_first_and_moved_in_a_later_batch_counts_as_created(
+def test_a_group_that_is_created_in_one_batch_and_moved_in_a_later_batch_counts_as_created(
     one_by_one: None,
 ) -> None:
     with Forest({1: [2, 3], 2: [4], 3: [4], 4: []}) as server:
@@ -267,7 +267,7 @@ def test_a_group_created_first_and_moved_in_a_later_batch_counts_as_created(
     assert (links()[4], missing()) == (3, set())
 
 
-def test_a_group_created_first_and_denied_in_a_later_batch_counts_as_missing(
+def test_a_group_that_is_created_in_one_batch_and_denied_in_a_later_batch_counts_as_missing(
     one_by_one: None,
 ) -> None:
     with Forest({1: [2, 3], 2: []}) as server:
@@ -276,7 +276,7 @@ def test_a_group_created_first_and_denied_in_a_later_batch_counts_as_missing(
     assert (set(result.failures), missing()) == ({3}, {3})
 
 
-def test_a_group_moved_first_and_denied_in_a_later_batch_counts_as_missing(
+def test_a_group_that_is_moved_in_one_batch_and_denied_in_a_later_batch_counts_as_missing(
     one_by_one: None,
 ) -> None:
     with Forest({1: [2, 3], 2: [4], 3: [], 4: []}) as server:
@@ -345,7 +345,7 @@ def test_three_thousand_groups_are_stored_with_few_statements(
 # The command
 
 
-def test_the_command_mirrors_a_whole_tree_and_prints_a_line_per_group() -> None:
+def test_the_fetch_group_command_stores_a_whole_tree_and_prints_a_line_per_group() -> None:
     tree = tree_of(40, 3)
     with Forest(tree) as server:
         outcome = fetch_by_command(server, "-r")
@@ -357,20 +357,20 @@ def test_the_command_mirrors_a_whole_tree_and_prints_a_line_per_group() -> None:
 
 
 @pytest.mark.parametrize("options", [["--depth", "1"], ["-r", "--depth", "1"]])
-def test_the_command_accepts_a_depth(options: list[str]) -> None:
+def test_the_fetch_group_command_accepts_a_depth(options: list[str]) -> None:
     with Forest(tree_of(15, 2)) as server:
         fetch_by_command(server, *options)
     assert sorted(server.asked) == [1, 2, 3]
 
 
-def test_the_command_refuses_a_negative_depth_before_any_request() -> None:
+def test_the_fetch_group_command_refuses_a_negative_depth_before_any_request() -> None:
     with Forest({1: []}) as server:
         outcome = fetch_by_command(server, "--depth", "-1")
     assert (outcome.status, outcome.out, server.asked) == (1, "", [])
     assert outcome.err.startswith("CommandError: Invalid depth -1: must be 0 or more.")
 
 
-def test_the_command_names_each_group_that_failed() -> None:
+def test_the_fetch_group_command_names_each_group_that_failed() -> None:
     with Forest(tree_of(40, 39)) as server:
         server.failing = {30: 463, 31: 500}
         outcome = fetch_by_command(server, "-r")
@@ -379,7 +379,7 @@ def test_the_command_names_each_group_that_failed() -> None:
     assert "(id 1): 39 created, 0 changed, 0 unchanged, 1 missing." in outcome.out
 
 
-def test_a_large_tree_is_printed_down_to_the_last_level_that_fits() -> None:
+def test_a_large_tree_is_printed_down_to_the_last_level_within_the_print_limit() -> None:
     with Forest(tree_of(400, 7)) as server:
         lines = fetch_by_command(server, "--depth", "2").out.splitlines()
     assert len(lines) == 1 + 7 + 49 + 1
@@ -394,7 +394,7 @@ def test_the_full_option_prints_every_group_of_a_large_tree() -> None:
     assert len(lines) == 301
 
 
-def test_a_first_level_that_exceeds_the_limit_is_counted_but_not_printed() -> None:
+def test_a_first_level_that_exceeds_the_print_limit_is_counted_but_not_printed() -> None:
     with Forest(tree_of(300, 299)) as server:
         lines = fetch_by_command(server).out.splitlines()
     assert (
@@ -517,7 +517,7 @@ def test_answers_received_before_the_key_becomes_invalid_are_stored(in_order: No
     assert fetched() == 20
 
 
-def test_the_command_reports_wrong_credentials_once() -> None:
+def test_the_fetch_group_command_reports_wrong_credentials_once() -> None:
     with Forest(tree_of(100, 99)) as server:
         change_key(server, at=1)
         outcome = fetch_by_command(server, "-r")
@@ -555,7 +555,7 @@ def test_an_aborted_fetch_reports_failures_of_single_groups(
         assert set(caught.value.failures) == {3}
 
 
-def test_the_command_prints_failed_groups_before_a_fatal_error(in_order: None) -> None:
+def test_the_fetch_group_command_prints_failed_groups_before_a_fatal_error(in_order: None) -> None:
     with Forest(tree_of(30, 29)) as server:
         server.failing = {3: 500}
         change_key(server, at=20)
@@ -564,7 +564,7 @@ def test_the_command_prints_failed_groups_before_a_fatal_error(in_order: None) -
     assert failed_ids(outcome) == ["3", "1"]
 
 
-def test_the_command_prints_failed_groups_and_lost_answers_before_a_database_error(
+def test_the_fetch_group_command_prints_failed_groups_and_lost_answers_before_a_database_error(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(recorder, "store", refuse)
@@ -610,7 +610,7 @@ def test_answers_received_before_ctrl_c_are_stored() -> None:
     assert fetched() >= 26
 
 
-def test_the_command_prints_failed_groups_when_ctrl_c_ends_the_fetch(
+def test_the_fetch_group_command_prints_failed_groups_when_ctrl_c_ends_the_fetch(
     in_order: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run_module, "Crawl", InterruptedCrawl)

@@ -12,15 +12,15 @@ from ..models import Change, ChangeQuerySet, Fetch, Group, GroupQuerySet
 
 
 def is_filtered(rows: QuerySet[Any]) -> bool:
-    """Does a query have a condition? A host's ``get_queryset`` may use one to hide rows.
+    """Does a query have a condition? A host's ``get_queryset`` may hide rows with a condition.
 
-    If groups are hidden, pages do not show stored totals, because these include hidden groups.
+    If groups are hidden, pages do not show the stored totals, which include hidden groups.
     """
     return bool(rows.query.where)
 
 
 def find_admin(request: HttpRequest, site: AdminSite, model: type[Model]) -> ModelAdmin[Any] | None:
-    """Return the admin of a model or of a proxy model. Prefers an admin that the user may view."""
+    """Return the admin of a model or of its proxy. Prefers an admin that the user may view."""
     registry = site._registry  # noqa: SLF001 - Django has no public way to list registered models
     found = (own for each, own in registry.items() if each._meta.concrete_model is model)
     admins = sorted(found, key=lambda own: own.model is not model)
@@ -41,7 +41,7 @@ def visible_groups(request: HttpRequest, site: AdminSite) -> GroupQuerySet:
 
 
 def plain(groups: Any) -> GroupQuerySet:
-    """Do not load related objects, even if a host's ``get_queryset`` does. We need only names."""
+    """Keep a host's ``get_queryset`` from loading related objects. We need only names."""
     found: GroupQuerySet = groups.select_related(None).prefetch_related(None)
     return found
 
@@ -49,7 +49,7 @@ def plain(groups: Any) -> GroupQuerySet:
 def visible_changes(request: HttpRequest, site: AdminSite) -> ChangeQuerySet | None:
     """Return the changes of all visible fetches, or None if the user may not view fetches.
 
-    Includes the changes of hidden groups: see ``of_visible_groups``.
+    Includes the changes of hidden groups, which ``of_visible_groups`` leaves out.
     """
     fetch_admin = find_fetch_admin(request, site)
     if not fetch_admin:
@@ -62,8 +62,8 @@ def visible_changes(request: HttpRequest, site: AdminSite) -> ChangeQuerySet | N
 def of_visible_groups(changes: ChangeQuerySet, groups: GroupQuerySet) -> ChangeQuerySet:
     """Leave out the changes of hidden groups.
 
-    If some groups are hidden, this also leaves out the changes of groups that were deleted from the
-    mirror, because we cannot know whether the host would hide these groups.
+    If the host hides groups, also leaves out the changes of groups that were deleted from the
+    mirror, because the host might hide the deleted groups too.
     """
     return changes.filter(group_id__in=_ids(groups)) if is_filtered(groups) else changes
 

@@ -29,7 +29,7 @@ FROM_VAR = "_from"
 START_VAR = "_start"
 
 MAX_QUERY = 600
-"""Most characters in a query string. Each link repeats the query string, and nobody types more."""
+"""Most characters in a query string. Each link repeats the query, so longer queries bloat pages."""
 
 
 class Summary(NamedTuple):
@@ -53,7 +53,7 @@ def summarize(groups: GroupQuerySet, number: int) -> Summary:
         tops = groups.order_by().filter(parent=None)
         sums = tops.aggregate(Sum("total", default=0), Sum("unexplored", default=0))
         contacts, unexplored = int(sums["total__sum"]), int(sums["unexplored__sum"])
-    # Compare with a date, because SQLite uses no index for "is not null".
+    # Compare with a date, because SQLite does not use the index for IS NOT NULL.
     epoch = datetime(1970, 1, 1, tzinfo=timezone.now().tzinfo)
     by_age = groups.listed().order_by("missing_since", "seen_at").values_list("seen_at", flat=True)
     missing = groups.order_by().filter(missing_since__gt=epoch).count()
@@ -81,8 +81,8 @@ class TreeChangeList(SafeChangeList):
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Group]:
         queryset = super().get_queryset(request, exclude_parameters)
-        # Django excludes parameters only to count facets. In the tree of a group, facets count its
-        # direct subgroups.
+        # Django excludes parameters only to count facets. In the tree of a group, facets count the
+        # direct subgroups of this group.
         if exclude_parameters is not None and self.from_id:
             queryset = queryset.filter(parent=self.from_id)
         return queryset
@@ -99,7 +99,7 @@ class TreeChangeList(SafeChangeList):
 
     @property
     def counted(self) -> TreeChangeList:
-        """A copy of the list that counts the groups on all pages."""
+        """A copy whose ``result_count`` covers all pages."""
         counted = copy(self)
         if self.from_id and self.multi_page:
             counted.result_count = self.paginator.count + bool(self.path)
@@ -107,7 +107,7 @@ class TreeChangeList(SafeChangeList):
 
     @property
     def without_columns(self) -> TreeChangeList:
-        """A copy without columns, so that Django and themes render no rows beside ours."""
+        """A copy without columns, so that Django and themes do not render their own rows."""
         bare = copy(self)
         bare.list_display = ()
         return bare
@@ -165,7 +165,7 @@ class TreeChangeList(SafeChangeList):
         found = self._page(request, self.queryset.filter(parent=group_id).order_by(*ORDER))
         below = tree.next_level(found, self.root_queryset, self.queryset)
         shown = tree.arrange([*top, *found, *below], paged=group_id)
-        # Do not offer "select all": it would also select the groups outside of this tree.
+        # Do not offer "select all", because groups outside this tree would be selected too.
         self.result_count = sum(isinstance(node, tree.Node) for node in shown)
         self.full_result_count = self.result_count
         return shown
@@ -173,8 +173,8 @@ class TreeChangeList(SafeChangeList):
     def _page(self, request: HttpRequest, groups: GroupQuerySet) -> list[tree.Node]:
         self.paginator = self.model_admin.get_paginator(request, groups, tree.PAGE)
         if self.page_num == 1:
-            # Do not count the top groups, because in a filtered tree this is the slowest query of
-            # all. In most trees, the top level fits on one page.
+            # Do not count the groups, because counting the top level of a filtered tree is very
+            # slow. In most trees, the top level fits on one page.
             found = list(groups[: tree.PAGE + 1])
             self.multi_page = len(found) > tree.PAGE
             return self._nodes(found[: tree.PAGE])
@@ -203,7 +203,7 @@ class ExportChangeList(TreeChangeList):
 
 
 class SubgroupsChangeList(TreeChangeList):
-    """The subgroups of the requested groups. tree.js inserts them into the page."""
+    """The subgroups of the requested groups. tree.js inserts these subgroups into the page."""
 
     def get_results(self, request: HttpRequest) -> None:
         start = parse_number(request.GET.get(START_VAR, "0"))

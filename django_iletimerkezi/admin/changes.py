@@ -29,11 +29,12 @@ from .html import exact, format_number
 from .tree import PAGE
 
 NEWEST = PAGE // 2
-"""Most changes of a group in the list and in the chart. More dots in the chart would touch."""
+"""Most changes of a group on one page of the list and in the chart. With more changes, the dots in
+the chart would touch."""
 
 
 class Row(NamedTuple):
-    """A change as a page shows it."""
+    """A change, formatted for a page."""
 
     kind: str
     label: str
@@ -47,7 +48,7 @@ class Row(NamedTuple):
 
 
 class Link(NamedTuple):
-    """A link to one kind or one page of changes."""
+    """A link to all changes, to one kind of change, or to one page of changes."""
 
     text: str
     query: str
@@ -100,7 +101,7 @@ def _values(change: Change, named: Mapping[int, Group]) -> tuple[str, str]:
 
 
 def _number(text: str) -> str:
-    """Format a number. Shortens any other text, which a host may have written."""
+    """Format a number. If a host has stored a text instead, shorten the text."""
     number = parse_number(text)
     return label(text) if number is None else format_number(number)
 
@@ -113,7 +114,7 @@ def changes_of_fetch(
     ``given`` has the parameters of the query string. An invalid kind selects all kinds. An invalid
     page number selects the first page.
     """
-    changes = changes.order_by("kind", "pk")  # In index order.
+    changes = changes.order_by("kind", "pk")  # Matches the index.
     counts = dict(changes.order_by().values_list("kind").annotate(Count("pk")))
     total = sum(counts.values())
     kind = given.get("kind", "")
@@ -150,7 +151,7 @@ def _pages(paginator: Paginator[int], current: int, kind: str) -> Iterator[Link]
 
 
 def _page_number(paginator: Paginator[Any], text: str) -> int:
-    """Parse a page number from the query string. Returns 1 if there is no such page."""
+    """Parse a page number from the query string. Returns 1 if the page does not exist."""
     number = parse_number(text) or 1
     return number if number <= paginator.num_pages else 1
 
@@ -173,10 +174,10 @@ def changes_of_group(changes: ChangeQuerySet, given: str) -> tuple[list[Change],
 def recent_marks(
     changes: ChangeQuerySet | None, groups: Collection[Group], using: str
 ) -> dict[int, str]:
-    """Map each group that changed in the last day to the text of its mark. Uses one query.
+    """Map the ids of groups that changed in the last day to the texts of their marks.
 
-    Groups that were created by the first fetch with changes are not marked as new. Otherwise that
-    fetch would mark every group.
+    Groups that were created by the first fetch with changes are not marked as new, because this
+    fetch would mark every group. Uses one query.
     """
     if changes is None or not groups:
         return {}
@@ -195,10 +196,10 @@ def recent_marks(
 
 
 def contacts_over_time(group: Group, changes: ChangeQuerySet) -> list[Point]:
-    """Return a group's latest contact counts, oldest first. Empty if there is only one."""
+    """Return a group's latest contact counts, oldest first. Empty if only one count is known."""
     kinds = [Change.Kind.CREATED, Change.Kind.RECOUNTED]
     newest = list(changes.filter(kind__in=kinds).order_by("-pk")[:NEWEST])
-    # Stop at CREATED: older changes belong to a row that was deleted from the mirror.
+    # Stop at CREATED, because older changes belong to a deleted row of this group.
     recounts = list(takewhile(lambda change: change.kind == Change.Kind.RECOUNTED, newest))
     if not recounts:
         return []

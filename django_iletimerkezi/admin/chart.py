@@ -19,7 +19,7 @@ viewBox="0 0 600 100" preserveAspectRatio="none">
 
 
 class Point(NamedTuple):
-    """A number of contacts. ``since`` is when the group got this number, or None if unknown."""
+    """A number of contacts. ``since`` is the time of the change to this number, if known."""
 
     since: datetime | None
     contacts: int
@@ -28,8 +28,8 @@ class Point(NamedTuple):
 def draw(points: Sequence[Point], until: datetime, label: str) -> SafeString:
     """Draw a step line through at least two points.
 
-    If the time of the first point is unknown, the line begins at the time of the second point. Any
-    other point with an unknown time is drawn at the end.
+    If the time of the first point is unknown, the line begins at the time of the second point. A
+    later point with an unknown time is drawn at the end of the line.
     """
     numbers = [point.contacts for point in points]
     lowest, highest = min(numbers), max(numbers)
@@ -37,7 +37,7 @@ def draw(points: Sequence[Point], until: datetime, label: str) -> SafeString:
     seconds = (until - start).total_seconds() or 1
 
     def x(moment: datetime) -> float:
-        # Machine clocks differ, so a change can be in the future.
+        # Machine clocks differ, so the time of a change can be in the future.
         share = min(max((moment - start).total_seconds() / seconds, 0), 1)
         return round(5 + share * 590, 1)
 

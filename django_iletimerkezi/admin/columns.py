@@ -1,4 +1,4 @@
-"""Renders the columns that a host adds to the tree, using the code of Django's own lists."""
+"""Renders the columns that a host adds to the tree, with the code of Django's own lists."""
 
 from __future__ import annotations
 

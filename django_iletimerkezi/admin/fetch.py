@@ -56,7 +56,7 @@ from .progress import continuable, describe_numbers, describe_status, live, note
 class FetchList(SafeChangeList):
     """The list of fetches. Leaves out parts, and shows the name of each fetch's group."""
 
-    # Not in FetchAdmin.get_queryset, because visible_changes would then hide the parts' changes.
+    # FetchAdmin.get_queryset keeps parts, so that visible_changes includes the changes of parts.
     def get_queryset(self, *args: Any, **kwargs: Any) -> QuerySet[Fetch]:
         return super().get_queryset(*args, **kwargs).filter(parent=None)
 
@@ -222,7 +222,7 @@ class FetchAdmin(ReadOnlyAdmin):
     def start(self, fetch: Fetch) -> str:
         return _element(fetch, "start", self._exact(fetch.started_at))
 
-    @admin.display(description=gettext_lazy("last stored"))
+    @admin.display(description=gettext_lazy("last activity"))
     def last_stored(self, fetch: Fetch) -> str:
         return _element(fetch, "last_stored", self._exact(fetch.alive_at))
 
@@ -281,7 +281,7 @@ class FetchAdmin(ReadOnlyAdmin):
         )
 
     def _live(self, request: HttpRequest, fetch: Any) -> dict[str, str]:
-        """Return the elements of the page that change while the fetch runs, by name."""
+        """Map element names to HTML, for the elements that change while the fetch runs."""
         found: dict[str, str] = {}
         if fetch.kind == Fetch.Kind.PHONE_BOOK:
             found["parts"] = live("parts", self._parts(request, fetch), "div")
@@ -298,7 +298,7 @@ class FetchAdmin(ReadOnlyAdmin):
         return found
 
     def _parts(self, request: HttpRequest, fetch: Fetch) -> str:
-        """Return a table of the first noteworthy parts, empty if there are none."""
+        """Return a table of the first noteworthy parts. Empty without noteworthy parts."""
         found = noteworthy_parts(fetch)
         parts: list[Any] = list(found[: tree.PAGE])
         if not parts:
@@ -334,7 +334,7 @@ class FetchAdmin(ReadOnlyAdmin):
         return render_to_string(f"{TEMPLATES}/fetch_buttons.html", context)
 
     def continue_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Continue a fetch that no process works on, or queue it again."""
+        """Continue a fetch that no process works on, or queue the fetch again."""
         from .fetch_runs import continue_or_queue  # noqa: PLC0415 - see the module's docstring
 
         fetch = self._requested(request, object_id, to_fetch=True)
@@ -349,7 +349,7 @@ class FetchAdmin(ReadOnlyAdmin):
         return HttpResponseRedirect(self._url("change", fetch.pk))
 
     def _requested(self, request: HttpRequest, object_id: str, *, to_fetch: bool = False) -> Any:
-        """Return the requested fetch. Raises PermissionDenied and Http404."""
+        """Return the requested fetch. Raises PermissionDenied or Http404."""
         fetch = self.get_object(request, unquote(object_id))
         if not self.has_view_permission(request, fetch):
             raise PermissionDenied
@@ -363,7 +363,7 @@ class FetchAdmin(ReadOnlyAdmin):
     def _may_fetch(self, request: HttpRequest, fetch: Any) -> bool:
         """May the user fetch the group of this fetch?
 
-        If there is no such group, or the user may not see it: may the user fetch at all?
+        Without a group that the user may see, only the general permission to fetch counts.
         """
         group_admin = self._fetching_admin(request)
         group = fetch.named_groups.get(fetch.group_id) if fetch else None

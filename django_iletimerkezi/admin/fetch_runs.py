@@ -50,8 +50,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("django_iletimerkezi")
 
 SECONDS = 20
-"""Seconds that a web request fetches before the fetch pauses. By default, Gunicorn ends a request
-after 30 seconds, and storing the answers takes a few seconds."""
+"""Seconds until a fetch in a web request pauses. By default, Gunicorn ends a request after 30
+seconds, and storing the pending answers takes a few seconds."""
 
 
 class Run(NamedTuple):
@@ -64,7 +64,7 @@ class Run(NamedTuple):
 def fetch_or_queue(
     admin: FetchingAdmin, request: HttpRequest, ids: Sequence[int | None], *, recursive: bool
 ) -> Run:
-    """Fetch some groups, or the phone book if ``ids`` is ``[None]``, and add messages.
+    """Fetch the given groups, or the phone book if ``ids`` is ``[None]``, and add messages.
 
     If there is a task queue, queues the fetches instead.
     """
@@ -145,7 +145,7 @@ def cancel(request: HttpRequest, fetch: Fetch) -> None:
 
 
 def queue_interrupted() -> None:
-    """Queue interrupted fetches again. Only logs errors, because the page can still be shown."""
+    """Queue interrupted fetches again. Errors are only logged, so that the page is still shown."""
     try:
         resume_fetches()
     except (db.Error, ImproperlyConfigured):
@@ -177,8 +177,8 @@ def _fetch_each(
 ) -> Run:
     """Fetch groups one by one, and add messages about the outcome.
 
-    If the user may not see a fetched group, the messages and the log do not show its name, and the
-    returned object has only an id.
+    If the user may not see a fetched group, the messages and the admin log do not show its name,
+    and the returned group has only an id.
     """
     groups = admin.get_queryset(request)
     results: list[GroupResult] = []
@@ -215,7 +215,7 @@ def _fetch_each(
 def _add_results(
     admin: FetchingAdmin, request: HttpRequest, results: Sequence[FetchResult]
 ) -> None:
-    """Add the warnings of some fetches, and one message with the counts of all these fetches."""
+    """Add the warnings of the given fetches, and one message that sums up their results."""
     if not results:
         return
     warnings = dict.fromkeys(
@@ -227,7 +227,7 @@ def _add_results(
 
 
 def _add_pause(admin: FetchingAdmin, request: HttpRequest, pause: FetchPaused) -> list[Fetch]:
-    """Warn that a fetch has paused, and return this fetch."""
+    """Warn that a fetch has paused, and return the fetch in a list."""
     url = admin.record_url(request, [pause.fetch])
     messages.warning(request, _with_link(_describe_pause(pause.fetch), url))
     return [pause.fetch]
@@ -241,10 +241,10 @@ def _describe_pause(fetch: Fetch) -> str:
 
 
 def _describe_rest(group_ids: Collection[int | None]) -> list[str]:
-    """Return a text with the groups that were not fetched, if any."""
+    """Name the unfetched groups in one line. Empty if all groups were fetched."""
     if not group_ids:
         return []
-    shown = list(group_ids)[:20]  # Two lines of text.
+    shown = list(group_ids)[:20]  # These ids fill two lines.
     ids = ", ".join(map(str, shown))
     more = "…" if len(group_ids) > len(shown) else ""
     text = ngettext(
@@ -272,7 +272,7 @@ def _without_hidden_name(result: GroupResult, groups: QuerySet[Group]) -> GroupR
 
 
 def _add_messages(request: HttpRequest, level: int, texts: Collection[str]) -> None:
-    """Add the first messages, and the number of the others."""
+    """Add the first ``FEW`` messages, and a message with the number of omitted messages."""
     for text in list(texts)[:FEW]:
         messages.add_message(request, level, text)
     if (left := len(texts) - FEW) > 0:

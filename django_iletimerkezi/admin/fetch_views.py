@@ -67,7 +67,7 @@ class FetchingAdmin(ReadOnlyAdmin):
             if run.unfinished:
                 return HttpResponseRedirect(self._url_after(request, run.unfinished))
             if run.groups:
-                # Open the list if a subclass hides the group, or if a replica does not have it yet.
+                # Open the list if a subclass hides the group, or if a replica lacks the new group.
                 is_hidden = run.groups[0]._state.adding
                 page = ("changelist",) if is_hidden else ("change", run.groups[0].pk)
                 return HttpResponseRedirect(self._url(*page))
@@ -108,14 +108,14 @@ class FetchingAdmin(ReadOnlyAdmin):
         return fetch_or_queue(self, request, ids, recursive=recursive)
 
     def _url_after(self, request: HttpRequest, fetches: Sequence[Fetch]) -> str:
-        """Return the URL of a single fetch if the user may view it, else of the group list."""
+        """Return the URL of the group list, or of a single fetch that the user may view."""
         url = self.record_url(request, fetches) if len(fetches) == 1 else ""
         return url or self._url("changelist")
 
     def record_url(self, request: HttpRequest, fetches: Sequence[Fetch | None]) -> str:
-        """Return the URL of a single fetch, or of the list from the first to the last fetch.
+        """Return the URL of a single fetch, or of the fetch list from the first to the last fetch.
 
-        Empty if nothing was recorded, or if the user may not view fetches.
+        Empty if no fetch was recorded, or if the user may not view fetches.
         """
         recorded = [fetch.pk for fetch in fetches if fetch and fetch.pk]
         fetch_admin = find_fetch_admin(request, self.admin_site)
@@ -151,7 +151,7 @@ class FetchingAdmin(ReadOnlyAdmin):
         self, request: HttpRequest, queryset: QuerySet[Group], *, recursive: bool
     ) -> HttpResponse | None:
         if not self._is_at(request, "fetch"):
-            # Redirect to the fetch view, because only this view runs outside of ATOMIC_REQUESTS.
+            # Redirect to the fetch view, because only this view is exempt from ATOMIC_REQUESTS.
             # After a 307 the browser repeats the POST, and _repeat_action calls this method again.
             return HttpResponseRedirect(self._url_with_query(request, "fetch"), status=307)
         ids = list(queryset.values_list("pk", flat=True))
@@ -167,7 +167,7 @@ class FetchingAdmin(ReadOnlyAdmin):
         return self._redirect_to_list(request)
 
     def _repeat_action(self, request: HttpRequest) -> HttpResponse:
-        """Run an action of the list in the fetch view. The URL contains the list's query string."""
+        """Run a list action in the fetch view. The URL contains the query string of the list."""
         try:
             changelist = self.get_changelist_instance(request)
         except IncorrectLookupParameters:
@@ -200,7 +200,7 @@ class FetchingAdmin(ReadOnlyAdmin):
 
 
 def has_engine() -> bool:
-    """Is there a task queue? Returns False for invalid settings, because a fetch reports them."""
+    """Is a task queue set up? Returns False for invalid settings, which the next fetch reports."""
     with suppress(ImproperlyConfigured):
         return find_engine() is not None
     return False

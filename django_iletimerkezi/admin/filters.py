@@ -72,7 +72,7 @@ class SubgroupsFilter(_Filter):
 
 
 class ChangedFilter(admin.SimpleListFilter):
-    """Finds groups that a fetch has changed recently. Only for users who may view fetches."""
+    """Finds recently changed groups. Offered only to users who may view fetches."""
 
     title = _("changes")
     parameter_name = "changed"

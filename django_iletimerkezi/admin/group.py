@@ -64,7 +64,7 @@ class Choice(NamedTuple):
 
 
 class PathPaginator(Paginator):  # type: ignore[type-arg]  # not generic at run time
-    """Pages of groups, shown as paths. ``everything`` has the groups that the user may see."""
+    """Pages of groups, shown as paths. ``everything`` contains the groups that the user may see."""
 
     everything: GroupQuerySet
 
@@ -76,7 +76,7 @@ class PathPaginator(Paginator):  # type: ignore[type-arg]  # not generic at run 
 
 
 class GroupAdmin(FetchingAdmin):
-    """Lets users browse, fetch and delete groups. Deleting changes only the mirror.
+    """Lets users browse, fetch and delete groups. A deletion affects only the mirror.
 
     A subclass adds columns to the tree with ``list_display``. ``list_per_page`` and the names in
     ``search_fields`` have no effect, because the page size of the tree and the fields of the search
@@ -154,7 +154,7 @@ class GroupAdmin(FetchingAdmin):
             table_context = self._table_context(request, changelist.nodes, changelist)
             changelist.table_context = table_context
             context |= table_context
-            context["group_opts"] = Group._meta  # Finds our template for proxy models too.
+            context["group_opts"] = Group._meta  # Lets proxy models use our template.
             context["fetch_url"] = self._fetch_url(request)
             if not changelist.is_popup:
                 context |= self._running_context(request)
@@ -199,7 +199,7 @@ class GroupAdmin(FetchingAdmin):
             return HttpResponseRedirect(f"{self._url('changelist')}?{ERROR_FLAG}=1")
 
     def _running_context(self, request: HttpRequest) -> dict[str, Any]:
-        """Return the newest active fetch as context, if the user may view or start fetches."""
+        """Return the context of the newest active fetch, if the user may view or start fetches."""
         fetch_admin = find_fetch_admin(request, self.admin_site)
         if not fetch_admin and not self.has_fetch_permission(request):
             return {}
@@ -210,7 +210,7 @@ class GroupAdmin(FetchingAdmin):
         return {"running": running, "running_url": url}
 
     def _summary(self, request: HttpRequest, summary: Summary) -> Iterator[tuple[str, str]]:
-        """Yield each text above the list, with the query string of its filter, if any."""
+        """Yield each text above the list with the query string of its filter, or with ``""``."""
         filters = self.get_list_filter(request)
         number = summary.groups
         yield ngettext("%s group", "%s groups", number) % format_number(number), ""
@@ -242,7 +242,7 @@ class GroupAdmin(FetchingAdmin):
         shown = [node.group for node in nodes if isinstance(node, tree.Node)]
         table = Table(
             groups_url=self._url("changelist"),
-            # The list rejects longer queries. Escaping makes a query at most three times as long.
+            # The list rejects longer queries. Escaping at most triples the length of a query.
             group_query=f"?{back}" if 0 < len(back) <= 3 * MAX_QUERY else "",
             tree_query=tree_query,
             columns=Columns(self, self.get_list_display(request)),
@@ -270,7 +270,7 @@ class GroupAdmin(FetchingAdmin):
     ) -> Group | None:
         group: Any = super().get_object(request, object_id, from_field)
         if group:
-            # Store what the read-only fields show, because their methods receive no request.
+            # Store the data for the read-only fields, whose methods do not receive the request.
             group.everything = self.get_queryset(request)
             group.path = read_paths([group.pk], group.everything).get(group.pk, ())
         return cast("Group | None", group)

@@ -148,7 +148,7 @@ def _toggle(node: Node, table: Table) -> SafeString:
 
 
 def _popup(group: Group, table: Table) -> SafeString:
-    """Return the attribute that makes a click choose the group in a popup."""
+    """Return the HTML attribute that lets a link choose its group in a popup."""
     return format_html(' data-popup-opener="{}"', group.pk) if table.is_popup else _NOTHING
 
 
@@ -224,13 +224,13 @@ def _more(more: More, table: Table) -> SafeString:
 
 
 def time_tag(moment: datetime, format_day: Callable[[date], str] = date_format) -> SafeString:
-    """Render how long ago a moment was, with the exact time as a tooltip."""
+    """Render the time since a moment, with the exact time of the moment as a tooltip."""
     precise = exact(moment, format_day)
     return format_html(_TIME, iso=moment.isoformat(), exact=precise, text=ago(moment))
 
 
 def ago(moment: datetime) -> str:
-    """Describe how long ago a moment was. Uses only the largest unit of time."""
+    """Describe the time since a moment. Uses only the largest unit of time."""
     if timezone.now() - moment < timedelta(minutes=1):
         return _("just now")
     return _("%(time)s ago") % {"time": timesince(moment, depth=1)}

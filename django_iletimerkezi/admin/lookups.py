@@ -22,12 +22,12 @@ _BOUNDED = {
 def is_allowed(lookup: str, value: str, options: Options[Any], declared: Iterable[str]) -> bool:
     """May a query string use this lookup?
 
-    Allows lookups that take bounded time, fields that the host ``declared``, and the host's
+    Allows lookups that take bounded time, lookups of the fields in ``declared``, and the host's
     ``limit_choices_to``. Django rejects unknown fields later.
     """
     fields, suffix = _resolve(lookup, options)
     if fields and isinstance(fields[0], JSONField):
-        return False  # SQLite raises an error for some lookups.
+        return False  # SQLite raises an error for some JSON lookups.
     # Stored totals include hidden groups, so a filter on totals could reveal hidden groups.
     is_derived = bool(fields) and fields[0].name in {"total", "unexplored"}
     is_own = not is_derived and (len(fields) < 2 or fields[1:] == [options.pk])
@@ -64,7 +64,7 @@ def _is_number(text: str) -> bool:
 
 
 def _is_in_calendar(text: str) -> bool:
-    """Can this time be converted to another time zone?"""
+    """Can this time be converted to any time zone?"""
     try:
         moment = DateTimeField().to_python(text)
     except ValidationError:

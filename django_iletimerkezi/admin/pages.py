@@ -26,7 +26,7 @@ else:
 _View = TypeVar("_View", bound=Callable[..., Any])
 
 Options = list[Any] | tuple[Any, ...]
-"""The type of options that a subclass may replace with a longer list or tuple."""
+"""The type of admin options. A subclass may replace an option with a longer list or tuple."""
 
 TEMPLATES = "django_iletimerkezi/admin"
 
@@ -47,7 +47,7 @@ class ReadOnlyAdmin(ModelAdmin):
     def get_object(
         self, request: HttpRequest, object_id: str, from_field: str | None = None
     ) -> Any:
-        # Pass None for an empty "_to_field", because Django would use the text as a field name.
+        # Pass None for an empty "_to_field", because Django would look up a field without a name.
         return super().get_object(request, object_id, from_field or None)
 
     def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
@@ -93,12 +93,12 @@ class ReadOnlyAdmin(ModelAdmin):
         return match is not None and match.url_name == self._url_name(page)
 
     def _enter_site(self, request: HttpRequest) -> None:
-        """Set the current admin site as Django's own views do, because theme templates need it."""
+        """Set the current admin site as Django's own views do. Theme templates need this site."""
         request.current_app = self.admin_site.name
 
 
 class SafeChangeList(ChangeList):
-    """A list that rejects a filter if the database cannot compare the field with its value."""
+    """A list that rejects a filter whose value the database cannot compare with the field."""
 
     def get_filters_params(self, params: dict[str, Any] | None = None) -> dict[str, Any]:
         given = super().get_filters_params(params)
@@ -118,7 +118,7 @@ def page_url(model_admin: ModelAdmin, page: str, *args: object) -> str:
 def outside_transactions(view: _View) -> _View:
     """Exempt a view from ATOMIC_REQUESTS.
 
-    Otherwise a fetch in the view would store nothing until it ends.
+    Otherwise a fetch in the view would store nothing until the view returns.
     """
     for alias in connections:
         transaction.non_atomic_requests(alias)(view)

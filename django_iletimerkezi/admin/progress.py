@@ -19,7 +19,7 @@ def live(name: str, content: str, tag: str = "span") -> SafeString:
 
 
 def describe_status(fetch: Fetch, *, is_queueing: bool) -> str:
-    """Describe in one line what an unfinished fetch is doing, and the time left."""
+    """Describe the state of an unfinished fetch and the time left, in one line."""
     if fetch.is_interrupted:
         return _("Interrupted: the fetch has stored nothing for several minutes.")
     if fetch.state == Fetch.State.RUNNING:
@@ -30,7 +30,7 @@ def describe_status(fetch: Fetch, *, is_queueing: bool) -> str:
 
 
 def describe_numbers(fetch: Fetch) -> str:
-    """Describe in one line how many groups were requested, and how fast. Empty if none is known."""
+    """Describe the number of requested groups and the speed. Empty if no group is known."""
     if not fetch.known:
         return ""
     numbers = {"asked": format_number(fetch.asked), "known": format_number(fetch.known)}
@@ -54,7 +54,7 @@ def _describe_time_left(fetch: Fetch) -> str:
 
 
 def _rate(fetch: Fetch) -> float:
-    """Return the groups per second of a running fetch, 0 if the rate is unknown."""
+    """Return the groups per second of a running fetch, or 0 if the rate is unknown."""
     is_running = fetch.state == Fetch.State.RUNNING and not fetch.is_interrupted
     if not is_running or not fetch.started_at or not fetch.alive_at:
         return 0
@@ -66,8 +66,9 @@ def _rate(fetch: Fetch) -> float:
 def continuable(*, is_queueing: bool) -> FetchQuerySet:
     """Return the fetches whose pages have the button *Continue*.
 
-    With a task queue, these are the silent fetches. The others are already queued or running.
-    Without a task queue, one process continues a whole phone book, so its parts have no button.
+    With a task queue, only silent fetches have the button, because the other unfinished
+    fetches are queued or running. Without a task queue, the parts of a phone book do not have the
+    button, because one process continues the whole phone book.
     """
     if is_queueing:
         return Fetch.objects.silent()

@@ -20,7 +20,7 @@ PAGE = ModelAdmin.list_per_page
 """Rows per page, as in Django's own lists."""
 
 MAX_ROWS = 900
-"""Most rows that “Expand all” shows, and most rows per action. Django accepts 1,000 form fields."""
+"""Most rows after “Expand all”, and most rows per action. Django accepts only 1,000 form fields."""
 
 
 @dataclass(slots=True)
@@ -56,7 +56,7 @@ class More(NamedTuple):
 def nodes(
     groups: Iterable[Group], everything: GroupQuerySet, result: GroupQuerySet | None = None
 ) -> list[Node]:
-    """Return a node for each group, and count its subgroups in ``everything`` and ``result``."""
+    """Return a node for each group. Counts the subgroups in ``everything`` and in ``result``."""
     found = list(groups)
     ids = [group.pk for group in found]
     subgroups = _count_subgroups(everything, ids)
@@ -69,8 +69,8 @@ def nodes(
 def _count_subgroups(groups: GroupQuerySet, parent_ids: Collection[int]) -> dict[int, int]:
     found = groups.filter(parent__in=parent_ids).order_by()
     if found.query.annotations or found.query.distinct:
-        # Put the host's query into a subquery, because its annotations would change the grouping.
-        # Other queries need no subquery, and are faster without one.
+        # Put the host's query into a subquery, because annotations or DISTINCT would change the
+        # counts. Other queries are faster without a subquery.
         found = Group.objects.using(groups.db).filter(pk__in=found.values("pk")).order_by()
     return dict(found.values_list("parent").annotate(Count("pk")))
 
@@ -87,7 +87,7 @@ def roots(groups: GroupQuerySet) -> GroupQuerySet:
 def next_level(
     top: Collection[Node], everything: GroupQuerySet, result: GroupQuerySet
 ) -> list[Node]:
-    """Return the level below the given nodes if it fits on a page or has a single parent."""
+    """Return the level below the given nodes if this level fits on a page or has one parent."""
     parents = [node.group.pk for node in top if node.matching]
     if len(parents) != 1 and sum(node.matching for node in top) > PAGE:
         return []
@@ -99,7 +99,8 @@ def subgroups(
 ) -> list[Node | More]:
     """Return one page of subgroups for each parent, from index ``start`` on.
 
-    Skips a parent if the result would exceed about ``WHOLE_TREE`` rows, but never the first parent.
+    Skips a parent if its subgroups would not fit into about ``WHOLE_TREE`` rows. The subgroups of
+    the first parent are always returned.
     """
     siblings = result.filter(parent__in=parent_ids).order_by(*ORDER)
     if len(parent_ids) == 1:
@@ -124,8 +125,8 @@ def subgroups(
 def arrange(found: Collection[Node], paged: int | None = None) -> list[Node | More]:
     """Put each node of a page below its parent, and open the nodes whose children are on the page.
 
-    A loop is cut at its first node. The group ``paged`` gets no link to more subgroups, because
-    its other subgroups are on other pages.
+    A loop is cut at its first node. The group ``paged`` does not get a link to more subgroups,
+    because the paginator links to these subgroups.
     """
     waiting = {node.group.pk: node for node in found}
     children: defaultdict[int | None, list[Node]] = defaultdict(list)
@@ -173,7 +174,7 @@ def uppermost(groups: GroupQuerySet, ids: Collection[int]) -> list[int]:
     rows = {row.pk: row for row in found}
     given = set(ids)
     covering: dict[int | None, int | None] = {}
-    """Maps each visited group to the topmost given id on its path, which includes the group."""
+    """Maps each visited group to the topmost given id on its path. The path includes the group."""
     for pk in ids:
         # Remember the visited groups, because a path may contain a loop.
         trail: dict[int, Group] = {}

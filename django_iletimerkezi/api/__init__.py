@@ -14,7 +14,7 @@ __all__ = ["Answer", "Credentials", "GroupData", "IletimerkeziClient", "Listing"
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    # Not at the top, because each manage.py command imports this package, and requests is slow.
+    # Import late: each manage.py command imports this package, and importing requests is slow.
     from . import client  # noqa: PLC0415 - see above
 
     return getattr(client, name)

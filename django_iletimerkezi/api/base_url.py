@@ -1,4 +1,4 @@
-"""Rejects base URLs that must not receive the credentials, in settings and in clients."""
+"""Checks the base URLs of settings and clients, because a base URL receives the credentials."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _PLACE = re.compile(r"([\w.-]+|\[[0-9a-f:.]+\])(:\d*)?")
 
 
 def base_url_flaw(url: str) -> str:
-    """Return what is wrong with ``url``, or an empty string if it is valid.
+    """Return what is wrong with ``url``, or an empty string for a valid URL.
 
     A valid URL uses https, or http to a loopback host.
     """

@@ -1,6 +1,6 @@
-"""The HTTP client for the vendor's API. It retries, pauses and throttles requests.
+"""The HTTP client for the vendor's API. Retries requests, and pauses while the vendor throttles.
 
-The client reads no settings. ``conf.get_client`` passes them in.
+The client does not read settings. ``conf.get_client`` passes their values.
 """
 
 from __future__ import annotations
@@ -41,35 +41,35 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """The account's API key and hash, wrapped so that no repr and no error page shows them.
+    """The account's API key and hash, wrapped so that reprs and error pages do not show them.
 
-    Both are sent unchanged. Source: the vendor's authentication page.
+    The client sends both values unchanged. Source: the vendor's authentication page.
     """
 
     key: str = field(repr=False)
     hash: str = field(repr=False)
 
     def redact(self, text: str) -> str:
-        """Replace the key and the hash in a text with three asterisks."""
-        # Replace the longer value first, because it may contain the shorter value.
+        """Replace the key and the hash in a text with ``***``."""
+        # Replace the longer value first, because the longer value may contain the shorter value.
         for value in sorted(filter(None, (self.key, self.hash)), key=len, reverse=True):
             text = text.replace(value, "***")
         return text
 
 
 class IletimerkeziClient:
-    """A client for the JSON API. As a context manager, it closes its connections at the end.
+    """A client for the vendor's JSON API. Its context manager closes all connections at the end.
 
-    ``timeout`` is the most seconds that a request may take, from connecting to the last byte of the
-    answer. ``retries`` is the number of retries after 429, 502, 503 or 504, a timeout or a failed
-    connection. Several threads may share a client. It sends at most ``max_connections`` requests
-    at the same time.
+    ``timeout`` is the longest time for a request in seconds, from connecting to the last byte of
+    the answer. ``retries`` is the maximum number of retries after a status of 429, 502, 503 or 504,
+    after a timeout, or after a failed connection. Several threads may share a client. The client
+    sends at most ``max_connections`` requests at the same time.
 
     Raises ValueError unless ``base_url`` uses https, or http to a loopback host.
     """
 
     clock_ahead: timedelta | None = None
-    """This machine's clock minus the vendor's, according to the last ``Date`` header."""
+    """This machine's time minus the vendor's time, according to the last ``Date`` header."""
 
     def __init__(
         self,
@@ -102,7 +102,7 @@ class IletimerkeziClient:
     def close(self) -> None:
         """Close all connections and abort their requests. The client cannot be used afterwards.
 
-        A request that is still connecting ends at its timeout.
+        A request that is still connecting may run until its timeout.
         """
         self._closed.set()
         idle = []
@@ -126,7 +126,10 @@ class IletimerkeziClient:
             self._idle.put(line)
 
     def _leave_parent(self) -> None:
-        """Replace all connections after a fork, because the parent process still uses them."""
+        """Replace all connections after a fork.
+
+        The parent process still uses the old connections.
+        """
         for line in self._lines:
             line.let_go()
         self._make_lines()
@@ -135,8 +138,8 @@ class IletimerkeziClient:
         """Fetch a group and its direct subgroups from the vendor.
 
         Raises ValueError for an id outside 1 to 2**63-1, RuntimeError if the client is closed, and
-        ``IletimerkeziError`` if the request fails. The subclasses of this error name the cause.
-        Source: the vendor's page for get-group.
+        ``IletimerkeziError`` if the request fails. Subclasses of ``IletimerkeziError`` name the
+        cause. Source: the vendor's page for get-group.
         """
         return self.ask_group(group_id).group
 
@@ -158,8 +161,9 @@ class IletimerkeziClient:
     def ask_group(self, group_id: int, *, within: float = math.inf) -> Answer:
         """Send a get-group request. Returns the answer and the time of the request.
 
-        Raises the same errors as ``get_group``. All attempts together take at most ``within``
-        seconds. Waits for an idle connection or for other requests' throttling are not limited.
+        Raises the same errors as ``get_group``. ``within`` limits the seconds that all attempts and
+        the pauses between them take together. ``within`` does not limit how long a request waits
+        for an idle connection, or for the end of throttling that other requests caused.
         """
         check_id(group_id)
         asked_at, group = self._call(GET_GROUP, group_id, within=within)
@@ -167,13 +171,16 @@ class IletimerkeziClient:
 
     @property
     def uses_proxy(self) -> bool:
-        """Whether requests go through a proxy from the environment."""
+        """Do requests go through a proxy from the environment?"""
         session = self._lines[0].session
         options = session.merge_environment_settings(self._base_url, {}, None, None, None)
         return select_proxy(self._base_url, options["proxies"]) is not None
 
     def _call(self, method: Method[T], *args: Any, within: float) -> tuple[datetime, T]:
-        """Call a method, with retries. Returns the time of the answered request, and the answer."""
+        """Call an API method, with retries.
+
+        Returns the send time of the last request, and the answer.
+        """
         attempt, end = 0, monotonic() + within
         while True:
             with self._line() as line:
@@ -211,10 +218,11 @@ class IletimerkeziClient:
             self._idle.put(line)
 
     def _pause(self, error: ServiceUnavailable, attempt: int) -> float:
-        """Return how many seconds to wait before the next attempt.
+        """Return the pause before the next attempt, in seconds.
 
         The pause is random. Its maximum doubles with each attempt, up to 30 seconds. A longer
-        ``retry_after`` replaces the random pause. If the vendor throttles, all threads wait.
+        ``retry_after`` replaces the random pause. If the vendor throttles, this method also makes
+        all threads pause.
         """
         backoff = min(2.0**attempt / 2, 30) * random.uniform(0.5, 1)  # noqa: S311 - not a secret
         pause = max(backoff, error.retry_after or 0)
@@ -280,7 +288,7 @@ with suppress(AttributeError):  # Windows cannot fork.
 
 
 def _retry_after(value: str) -> float | None:
-    """Parse a ``Retry-After`` header into seconds. Returns None if it is invalid."""
+    """Parse a ``Retry-After`` header into seconds. Returns None for an invalid header."""
     try:
         return float(Retry().parse_retry_after(value))
     except (HTTPError, ValueError, OverflowError):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 class _Meaning:
     """The message for some error types. ``step`` is None for errors that can occur in any step.
 
-    An error with a step is fatal, because every other request would fail too.
+    An error with a step is fatal, because all other requests would fail too.
     """
 
     message: _StrPromise
@@ -109,12 +109,13 @@ _BUG = _(
     "with the versions of django-iletimerkezi, requests and urllib3."
 )
 
-# Extract only the status, because the text after it is from the proxy and must not be shown.
+# Extract only the status. The proxy wrote the text after the status, so users must not see this
+# text.
 _TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})\b")
 
 
 def explain(error: Exception, host: str, seconds: float, step: Step) -> IletimerkeziError:
-    """Convert a library's ``error`` into our exception, which names the host but not the request.
+    """Convert a library's ``error`` into our exception, whose message never quotes the request.
 
     ``seconds`` is the timeout of the exchange. ``step`` is the step in which the error occurred.
     """
@@ -140,7 +141,7 @@ def explain(error: Exception, host: str, seconds: float, step: Step) -> Iletimer
     step = meaning.step or step
     return ServiceUnavailable(
         meaning.message % {**values, "advice": _ADVICE.get(step, "")},
-        # DNS and the network may recover. The environment and certificates must be corrected.
+        # DNS and the network may recover. Environment and certificate errors must be corrected.
         temporary=meaning.step not in ("environment", "tls"),
         is_fatal=meaning.step is not None,
         step=step,
@@ -148,7 +149,7 @@ def explain(error: Exception, host: str, seconds: float, step: Step) -> Iletimer
 
 
 def _bug(error: Exception, host: str, step: Step) -> IletimerkeziError:
-    """Report only a bug's type and place, because the error's text could contain a credential."""
+    """Report only a bug's type and place, because the message could contain a credential."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     file, name = Path(frame.filename).name, type(error).__name__
     values = {"error": name, "file": file, "line": frame.lineno, "host": host}

@@ -1,7 +1,7 @@
-"""Parses the vendor's answers, or raises the errors that they report.
+"""Parses the vendor's answers. If an answer reports an error, raises the matching exception.
 
-Facts about the vendor are from its pages for get-group and get-groups. Some other methods of the
-vendor write numbers as strings and lists as objects, so this module accepts both forms.
+Facts about the vendor come from the vendor's pages for get-group and get-groups. Some other API
+methods write numbers as strings and lists as objects, so this module accepts both forms.
 """
 
 from __future__ import annotations
@@ -31,8 +31,9 @@ class GroupData:
     """A group in an answer.
 
     ``id`` is from 1 to 2**63-1. ``count`` is the number of contacts in the group itself, without
-    its subgroups, up to 2**31-1. ``children`` are its direct subgroups, which have no ``children``
-    in the vendor's samples. Source: the vendor's pages for get-group and get-groups.
+    subgroups. The highest ``count`` is 2**31-1. ``children`` are the direct subgroups. In the
+    vendor's samples, subgroups do not have ``children``. Source: the vendor's pages for get-group
+    and get-groups.
     """
 
     id: int
@@ -47,7 +48,7 @@ class Answer:
 
     ``asked_at`` (aware, UTC) is when the request was sent. The answer describes the group at this
     time or later. The id of the group may differ from ``asked_for``: the sample request on the
-    vendor's page for get-group asks for 5, but the answer contains 97101.
+    vendor's page for get-group asks for 5, but the sample answer contains 97101.
     """
 
     asked_for: int
@@ -78,7 +79,7 @@ class Listing:
 
 @dataclass(frozen=True, slots=True)
 class Absence:
-    """The vendor answered 463 or 462: it had no group ``asked_for`` at the time ``asked_at``."""
+    """The vendor answered 463 or 462: the group ``asked_for`` did not exist at ``asked_at``."""
 
     asked_for: int
     asked_at: datetime
@@ -96,9 +97,10 @@ def read_answer(
 ) -> T:
     """Parse an answer's ``response`` with ``read``, or raise the error that the answer reports.
 
-    The code in the body takes precedence over ``http_status``, because it may be more specific.
-    Source: the vendor's error-code page. Raises UnexpectedResponse for an invalid answer, and the
-    exception from ``error_for`` for an error code. ``redact`` is applied to the vendor's message.
+    The code in the body takes precedence over ``http_status``, because the code may be more
+    specific. Source: the vendor's error-code page. Raises UnexpectedResponse for an invalid answer,
+    and the exception from ``error_for`` for an error code. ``redact`` removes credentials from the
+    vendor's message.
     """
     document, flaw = _decode(body)
     code, message, code_flaw = _read_status(document)
@@ -148,12 +150,12 @@ def unexpected(flaw: str) -> UnexpectedResponse:
 
 
 def _decode(body: bytes) -> tuple[Any, str]:
-    """Decode a JSON body. Returns the document, and what is wrong with an invalid body."""
+    """Decode a JSON body. Returns the document and an empty string, or None and what is wrong."""
     if not body:
         return None, _("it is empty")
     try:
         text = body.decode("utf-8-sig")
-        # JSON has no NaN and no Infinity. For these, int raises ValueError.
+        # ``int`` raises ValueError for NaN and Infinity, which JSON does not allow.
         return json.loads(text, parse_int=parse_digits, parse_constant=int), ""
     except RecursionError:
         return None, _("it is nested too deeply")
@@ -162,7 +164,7 @@ def _decode(body: bytes) -> tuple[Any, str]:
 
 
 def _read_status(document: Any) -> tuple[int | None, str, str]:
-    """Return the code and the message of ``response.status``, and the flaw of an invalid status."""
+    """Return the code and the message of ``response.status``, and what is wrong with the status."""
     response = document.get("response") if isinstance(document, dict) else None
     status = response.get("status") if isinstance(response, dict) else None
     if status is None:
@@ -195,7 +197,7 @@ def _group(value: Any, path: str, above: tuple[int, ...]) -> GroupData:
     return GroupData(
         id=group_id,
         name=_name(fields, path),
-        # The sums of such counts fit into a big integer.
+        # This limit keeps the sum of all counts within a big integer.
         count=_whole_number(fields, "count", path, 2**31 - 1),
         children=tuple(
             _group(child, f"{path}.children[{index}]", (*above, group_id))
@@ -239,7 +241,7 @@ def _whole_number(fields: dict[str, Any], name: str, path: str, most: int) -> in
 
 
 def _number(value: Any) -> int | None:
-    """Parse an integer or a string of ASCII digits. Returns None for any other value."""
+    """Parse an integer or a string of ASCII digits. Returns None for all other values."""
     if isinstance(value, str):
         return parse_number(value)
     return value if type(value) is int else None

@@ -1,8 +1,8 @@
 """A connection to the vendor, with one deadline for a whole exchange.
 
-requests limits each connect and each read separately, so a server that sends its answer byte by
-byte can block the caller forever. Therefore a watchdog shuts down the socket at the deadline. The
-deadline covers the whole exchange except the DNS lookup of the system.
+The requests library limits each connect and each read separately, so a server that sends its answer
+byte by byte can block the caller forever. Therefore a watchdog shuts down the socket at the
+deadline. The deadline covers the whole exchange, except the DNS lookup of the operating system.
 """
 
 from __future__ import annotations
@@ -27,11 +27,12 @@ from ..threads import start_thread
 from .parsing import unexpected
 
 MAX_BODY = 16 * 2**20
-"""Most bytes of a decompressed answer. 200,000 subgroups fit, and a small server has the memory."""
+"""Most bytes of a decompressed answer. 16 MiB hold 200,000 subgroups, and fit into the memory of a
+small server."""
 
 
 class Line:
-    """A persistent connection. Only one thread may use it at a time.
+    """A persistent connection. Only one thread at a time may use a line.
 
     ``step`` is the current step of the exchange. ``headers`` are the headers of the answer.
     """
@@ -39,6 +40,7 @@ class Line:
     def __init__(self, watchdog: Watchdog, *, trust_env: bool) -> None:
         self._watchdog = watchdog
         self._connection: Any = None
+        # A duplicate of the connection's socket.
         self._socket: socket.socket | None = None
         self._is_cut = False
         self.step: Step = "answer"
@@ -48,8 +50,8 @@ class Line:
     def exchange(self, request: requests.PreparedRequest, seconds: float) -> tuple[int, bytes]:
         """Send a request. Returns the HTTP status and the body.
 
-        Raises TimeoutError after ``seconds`` in total, UnexpectedResponse if the body is longer
-        than ``MAX_BODY``, and the errors of requests and urllib3.
+        Raises TimeoutError if the exchange takes longer than ``seconds``, UnexpectedResponse if the
+        body is longer than ``MAX_BODY``, and the errors of requests and urllib3.
         """
         self.step, self.headers = "environment", {}
         status, body = 0, b""
@@ -64,7 +66,7 @@ class Line:
                     # Retry, because the server had already closed the idle connection.
                     status, body = self._send(request, seconds)
         except Exception:
-            if not self._is_cut:  # A cut line raises TimeoutError below instead.
+            if not self._is_cut:  # For a cut line, raise TimeoutError below.
                 raise
         finally:
             if self._connection and self._connection.sock is None:
@@ -75,7 +77,7 @@ class Line:
         return status, body
 
     def cut(self) -> None:
-        """Abort the current exchange. Any thread may call this method, even repeatedly."""
+        """Abort the current exchange. All threads may call this method repeatedly."""
         self._is_cut = True
         if opened := self._socket:
             with suppress(OSError):
@@ -87,7 +89,7 @@ class Line:
         self.let_go()
 
     def let_go(self) -> None:
-        """Close the sockets of this process, but not the connections of its parent process."""
+        """Close the sockets of this process. A parent process keeps its own connections."""
         if self._connection:
             self._connection.close()
         self._drop_duplicate()
@@ -103,7 +105,9 @@ class Line:
 
     def follow(self, connection: Any) -> None:
         """Track the steps of a new connection, and keep a duplicate of its socket."""
-        # No public API returns the raw socket or reports that the proxy has answered.
+        # The public API neither returns the raw socket nor reports that the proxy has answered. The
+        # pool's ``_new_conn`` creates the connection object. This ``_new_conn`` opens the socket of
+        # the connection object.
         open_socket, open_tunnel = connection._new_conn, connection._tunnel  # noqa: SLF001 - see above
 
         def follow_socket() -> Any:
@@ -169,7 +173,8 @@ class Watchdog:
                 for line, end in self._ends.items():
                     if end <= now:
                         line.cut()
-                # Keep watching cut lines, which may open a socket after a slow DNS lookup.
+                # Keep watching cut lines, because a line may open its socket after a slow DNS
+                # lookup.
                 self._wakes_at = min(
                     (end for end in self._ends.values() if end > now), default=now + 1
                 )
@@ -199,7 +204,7 @@ class _Adapter(HTTPAdapter):
 
     def _connect(self, pool: Any, connection: Any) -> None:
         type(pool)._validate_conn(pool, connection)  # noqa: SLF001 - as above
-        if connection.is_closed:  # urllib3 connects at this point only for TLS.
+        if connection.is_closed:  # Without TLS, urllib3 would connect later.
             connection.connect()
         self._line.step = "answer"
 
@@ -207,7 +212,7 @@ class _Adapter(HTTPAdapter):
 class _Response(http.client.HTTPResponse):
     def _read_status(self) -> tuple[str, int, str]:
         version, status, reason = super()._read_status()  # type: ignore[misc]  # not in the stubs
-        # http.client skips only 100, and would return 103 as the final answer.
+        # http.client skips only status 100, and would return status 103 as the final answer.
         is_interim = 100 <= status < 200 and status != http.client.SWITCHING_PROTOCOLS
         return version, http.client.CONTINUE if is_interim else status, reason
 
@@ -228,7 +233,7 @@ class _Session(requests.Session):
         self.headers["Accept"] = "application/json"
         # Without this header, requests-cache would store the credentials and return old answers.
         self.headers["Cache-Control"] = "no-store"
-        # Reject cookies, which would accumulate.
+        # Reject cookies, because they would accumulate.
         self.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         self.trust_env = trust_env
         self.mount("https://", adapter)
@@ -253,7 +258,7 @@ def _read(response: requests.Response) -> bytes:
 
 
 def _count_addresses(host: str, port: int) -> int:
-    """Count the addresses of a host, because each address gets an equal share of the timeout."""
+    """Count a host's addresses, because each address gets an equal share of the timeout."""
     try:
         return len(socket.getaddrinfo(host, port, type=socket.SOCK_STREAM))
     except socket.gaierror:

@@ -31,7 +31,7 @@ def json_changes(changes: Iterable[ChangeQuerySet]) -> Iterator[str]:
 
 def _with_groups(changes: ChangeQuerySet) -> Iterator[tuple[Change, Mapping[int, Group]]]:
     groups = Group.objects.using(changes.db)
-    # Not iterator(), because on MariaDB and MySQL it loads all rows.
+    # Read in chunks, because iterator() loads all rows on MariaDB and MySQL.
     while chunk := list(changes[:CHUNK]):
         mentioned = mentioned_groups(chunk, groups)
         for change in chunk:

@@ -1,4 +1,4 @@
-"""The options, warnings, output and errors of the commands that fetch."""
+"""The options, warnings, output and errors of the fetch commands."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .trees import Place, arranged, first_levels, json_lines, text_lines, whole_
 class FetchCommand(TerminalCommand):
     """Base class of the fetch commands. Subclasses implement ``fetch``.
 
-    ``ids`` are the groups to fetch, None for the phone book.
+    ``ids`` contains the ids of the groups to fetch, or None for the phone book.
     """
 
     ids: Sequence[int | None] = (None,)
@@ -72,7 +72,7 @@ class FetchCommand(TerminalCommand):
         self.queue() if self.options["background"] else self.fetch()
 
     def stop(self) -> None:
-        """Print the stored changes for ``--changes``, and add the failures to ``errors``."""
+        """Print the changes for ``--changes``. Add failures and a closing message to ``errors``."""
         self.bar.close()
         if self.options["changes"]:
             self.note_changes(self.progress)
@@ -92,7 +92,7 @@ class FetchCommand(TerminalCommand):
         """Fetch and print groups. Adds the errors of single groups to ``errors``."""
 
     def queue(self) -> None:
-        """Queue the fetches, and print where the admin shows each fetch."""
+        """Queue the fetches, and print the path of each fetch's admin page."""
         for group_id in self.ids:
             now = timezone.now()
             fetch = start_fetch(
@@ -117,7 +117,8 @@ class FetchCommand(TerminalCommand):
         if progress.maybe_other_account and not self.has_warned:
             self.has_warned = True
             self.bar.close()
-            # Print this even with -v 0, because a wrong key would mark many groups as missing.
+            # Print this warning even with -v 0, because a fetch with a wrong key marks many groups
+            # as missing.
             self.write(self.style.WARNING(messages.describe_other_account()), self.stderr)
         self.progress = progress
         if self.stderr.isatty() and not self.is_quiet:
@@ -130,8 +131,8 @@ class FetchCommand(TerminalCommand):
     def show(self, result: FetchResult, tops: GroupQuerySet, below: GroupQuerySet) -> None:
         """Print the warnings of a fetch.
 
-        The tree format also prints the counts of the fetch and, unless ``--changes`` is given, the
-        trees and the first changes.
+        In the tree format, also prints the counts of the fetch. Unless ``--changes`` is given, also
+        prints the trees and the first changes.
         """
         for warning in messages.describe_warnings(result.aliases, result.clock_ahead):
             self.warn(warning)
@@ -140,7 +141,7 @@ class FetchCommand(TerminalCommand):
         if not self.options["changes"]:
             self._show_trees(tops, below)
         self.write(messages.describe_results([result]))
-        # If all groups are new, the list would repeat the tree.
+        # If all groups are new, the list of changes would repeat the tree.
         is_all_new = result.created and not (result.changed or result.unchanged or result.missing)
         if not self.options["changes"] and not is_all_new:
             self._show_few_changes(result.changes)
@@ -186,7 +187,7 @@ class FetchCommand(TerminalCommand):
             lines = json_lines(places)
         elif self.options["format"] == "csv":
             lines = csv_lines(with_paths(places))
-            # Otherwise, redirected output on Windows would use the encoding of the system.
+            # Redirected output on Windows would otherwise use the encoding of the system.
             if reconfigure := getattr(self.stdout, "reconfigure", None):
                 reconfigure(encoding="utf-8")
         self._write_all(lines)

@@ -1,4 +1,4 @@
-"""What all commands share: parsing ids, reporting errors, writing lines and showing progress."""
+"""Parses ids, reports errors, writes lines and shows progress for all commands."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def parse_ids(texts: Iterable[str]) -> list[int]:
 
 
 class TerminalCommand(BaseCommand):
-    """Base class of the commands. Collects errors, and continues if it cannot write its output."""
+    """Base class of the commands. Collects errors, and continues if output cannot be written."""
 
     _flaw = ""
 
@@ -64,10 +64,10 @@ class TerminalCommand(BaseCommand):
             raise CommandError(_("The output could not be written: %s.") % self._flaw)
 
     def run(self) -> None:
-        """Do the work. Errors that do not stop the command are added to ``errors``."""
+        """Do the work of the command. Adds errors that do not stop the command to ``errors``."""
 
     def stop(self) -> None:
-        """Clean up after Ctrl-C, and add the last line to ``errors``."""
+        """Clean up after Ctrl-C, and append the closing message (“Stopped.”) to ``errors``."""
         self.errors.append(_("Stopped."))
 
     @contextmanager
@@ -78,9 +78,9 @@ class TerminalCommand(BaseCommand):
             self.errors.append(describe_error(error))
 
     def write(self, line: str, stream: OutputWrapper | None = None) -> None:
-        """Write a line to ``stdout`` or another stream. After a failure, drops further output."""
+        """Write a line to ``stdout`` or the given stream. After a failure, drops further output."""
         stream = stream or self.stdout
-        if getattr(stream, "_out", None) is None:  # Closed by ">&-" in a shell.
+        if getattr(stream, "_out", None) is None:  # The shell has closed the stream (">&-").
             return
         try:
             stream.write(_encodable(line, stream))

@@ -26,7 +26,7 @@ class Place(NamedTuple):
 
 
 def whole_tree(tops: GroupQuerySet, below: GroupQuerySet) -> Iterator[Place]:
-    """Yield some groups and everything below them, depth first.
+    """Yield the groups in ``tops`` and everything below them, depth first.
 
     Keeps only group ids and parent ids in memory, because a tree may have a million groups.
     """
@@ -34,7 +34,7 @@ def whole_tree(tops: GroupQuerySet, below: GroupQuerySet) -> Iterator[Place]:
         ((0, pk) for pk in tops.order_by("sort_key", "pk").values_list("pk", flat=True)),
         below.order_by("parent_id", "sort_key", "pk").values_list("parent_id", "pk").iterator(),
     )
-    # Leave out groups that were deleted meanwhile, and everything below them.
+    # Leave out groups that were deleted in the meantime, and everything below them.
     places = _read(_depth_first(links), Group.objects.using(below.db))
     return _pruned(places, lambda place: place.group.pk is not None)
 
@@ -49,8 +49,8 @@ def with_paths(places: Iterable[Place]) -> Iterator[tuple[tuple[Group, ...], Gro
 
 
 def _read(order: Iterable[tuple[int, bool, int]], groups: GroupQuerySet) -> Iterator[Place]:
-    """Read the groups of a tree in chunks. Groups that were deleted meanwhile have no id."""
-    # Load all columns that the output needs. A deferred column would cost one query per group.
+    """Read the groups of a tree in chunks. A group that no longer exists gets no id."""
+    # Load all columns for the output, because a deferred column would cost one query per group.
     columns = groups.only("name", "count", "total", "unexplored", "fetched_at", "missing_since")
     for chunk in chunked(order):
         found = columns.in_bulk([pk for _depth, _is_last, pk in chunk])
@@ -71,9 +71,9 @@ def arranged(rows: Iterable[Group], top_ids: Collection[int]) -> Iterator[Place]
 
 
 def first_levels(tops: Sequence[Group], most: int) -> tuple[list[Group], dict[int, int]]:
-    """Return the first levels of some trees, as many levels as fit into ``most`` groups.
+    """Return as many first levels of the trees as fit into ``most`` groups.
 
-    The second value maps ids on the last level to the number of groups below that are left out.
+    The second value maps ids on the last level to the number of omitted groups below.
     """
     rows, level = {top.pk: top for top in tops}, [top.pk for top in tops]
     while level:
@@ -90,7 +90,7 @@ def first_levels(tops: Sequence[Group], most: int) -> tuple[list[Group], dict[in
 def text_lines(places: Iterable[Place], hidden: Mapping[int, int] | None = None) -> Iterator[str]:
     """Draw a tree. Each line shows the name, the id and the number of contacts of a group.
 
-    ``hidden`` maps group ids to the number of groups below that are not drawn.
+    ``hidden`` maps group ids to the number of omitted groups below.
     """
     leads: list[str] = []
     for depth, is_last, group in places:
@@ -108,8 +108,8 @@ def json_lines(places: Iterable[Place]) -> Iterator[str]:
     """Yield a JSON array of trees, one line per group, with the same keys as the vendor's answer.
 
     Each group of depth 0 starts a new tree. Missing groups below the top are left out, with
-    everything below them. ``json.dumps`` is not used for the tree, because it recurses and fails
-    after a thousand levels.
+    everything below them. Writes the brackets without ``json.dumps``, because ``json.dumps`` fails
+    on a tree with a thousand levels.
     """
     yield "["
     line, depth_before = "", 0

@@ -89,7 +89,7 @@ class Migration(migrations.Migration):
                 ("started_at", models.DateTimeField(blank=True, null=True, verbose_name="started")),
                 (
                     "alive_at",
-                    models.DateTimeField(blank=True, null=True, verbose_name="last stored"),
+                    models.DateTimeField(blank=True, null=True, verbose_name="last activity"),
                 ),
                 (
                     "finished_at",

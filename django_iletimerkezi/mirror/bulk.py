@@ -1,8 +1,8 @@
 """Inserts or updates any number of model rows with one constant SQL statement.
 
-The statement reads the rows from a JSON array, its only parameter. ``bulk_create`` would write a
-placeholder for each value. On SQLite, it would split the rows into many different statements, and
-the driver would cache each of them.
+The only parameter of the statement is a JSON array with the rows. ``bulk_create`` would write a
+placeholder for each value. On SQLite, ``bulk_create`` would split the rows into many different
+statements, and the driver would cache each statement.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ from django.db.backends.base.base import BaseDatabaseWrapper
 T = TypeVar("T", bound=models.Model)
 
 PACKET = 2**22
-"""Characters per statement: at most 16 MiB as UTF-8, which MariaDB and MySQL accept by default."""
+"""Most characters per packet. In UTF-8, a packet takes at most 16 MiB, which MariaDB and MySQL
+accept by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,15 +31,16 @@ class _Dialect:
     numbers: str
     """Query for the numbers in a JSON array."""
     value: str
-    """Expression for one value of a row, to format with its ``index`` and ``type``."""
+    """Expression for one value of a row, with the placeholders ``index`` and ``type``."""
     rows: str
-    """Reads rows from a JSON array of arrays. MariaDB and MySQL require declared ``columns``."""
+    """FROM clause for the rows in a JSON array of arrays. MariaDB and MySQL require declared
+    ``columns``."""
     conflict: str
     new: str
-    """Expression for the value that the row would have inserted into ``column``."""
+    """Expression for the new value of ``column`` in an update after a conflict."""
     charset: str = ""
-    """Query for a table's character set. Returns no row if the character set can store all text.
-    The only parameter is the table name."""
+    """Query for a table's character set. The result is empty if the character set can store all
+    text. The only parameter is the table name."""
     text: str = ""
     """Suffix for the type of a text column."""
 
@@ -71,19 +73,19 @@ _DIALECTS = {
         charset="SELECT character_set_name FROM information_schema.columns "
         "JOIN information_schema.character_sets USING (character_set_name) "
         "WHERE table_schema = DATABASE() AND table_name = %s AND maxlen < 4",
-        # Otherwise JSON_TABLE converts text to the default charset of the database.
+        # Without this suffix, JSON_TABLE converts text to the database's default character set.
         text=" CHARACTER SET utf8mb4",
     ),
 }
 
 
 def numbers_sql(connection: BaseDatabaseWrapper) -> str:
-    """Return a query for the numbers in a JSON array. The array is its only parameter."""
+    """Return a query for the numbers in a JSON array. The only parameter is the array."""
     return _dialect(connection).numbers
 
 
 def narrow_charset(connection: BaseDatabaseWrapper, table: str) -> str:
-    """Return the character set of a table if it cannot store all text, else an empty string."""
+    """Return a table's character set, or an empty string if the set can store all text."""
     dialect = _DIALECTS.get(connection.vendor)
     if not dialect or not dialect.charset:
         return ""
@@ -94,13 +96,13 @@ def narrow_charset(connection: BaseDatabaseWrapper, table: str) -> str:
 
 
 def insert(using: str, model: type[T], rows: Iterable[T]) -> None:
-    """Insert rows. The database assigns the ids, but the objects do not get them."""
+    """Insert rows. The database assigns ids, but the objects stay without ids."""
     fields = [field for field in model._meta.concrete_fields if not field.primary_key]
     _write(using, fields, rows, update=())
 
 
 def upsert(using: str, model: type[T], rows: Iterable[T], update: Collection[str]) -> None:
-    """Insert rows. For rows that already exist, update the fields in ``update``.
+    """Insert new rows. In existing rows, update the fields ``update``.
 
     The values must be numbers, text, times or None. Parents must come before their children,
     because MariaDB and MySQL check the foreign keys of each row immediately.
@@ -153,9 +155,9 @@ def _type(field: Any, connection: BaseDatabaseWrapper) -> str:
 def _packets(
     rows: Iterable[models.Model], fields: Sequence[Any], connection: BaseDatabaseWrapper
 ) -> Iterator[str]:
-    """Encode rows as JSON arrays of up to ``PACKET`` characters. A longer row is sent alone."""
+    """Encode rows as JSON arrays of up to ``PACKET`` characters, but do not split a longer row."""
     values = attrgetter(*(field.attname for field in fields))
-    # Cached, because many rows share a time and adapting a time is slow.
+    # Cache the results, because many rows share a time, and adapting a time is slow.
     adapt = cache(lambda moment: str(connection.ops.adapt_datetimefield_value(moment)))
     encode = json.JSONEncoder(ensure_ascii=False, default=adapt).encode
     packet: list[str] = []

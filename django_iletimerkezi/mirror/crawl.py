@@ -1,4 +1,4 @@
-"""Requests whole trees: each group once, several groups at a time."""
+"""Requests whole trees. Requests each group once, and several groups at the same time."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ from ..threads import start_thread
 T = TypeVar("T")
 
 TICK = 1
-"""Seconds between ticks while no answer arrives: short, because users wait for a fetch to stop."""
+"""Seconds between ticks while no answer arrives. The interval is short, because users wait for a
+fetch to stop."""
 
 MAX_WAITING = 10_000
-"""Workers pause while unhandled answers contain this many groups. These take a few megabytes, and
-keep all connections busy while the caller stores a batch. A ``ServiceUnavailable`` counts as this
-many groups, so that the workers do not run ahead of the breaker."""
+"""Workers pause while unhandled answers contain this many groups. 10,000 groups take a few
+megabytes, and keep all connections busy while the caller stores a batch. A ``ServiceUnavailable``
+counts as this many groups, so that the workers do not run ahead of the breaker."""
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A requested group, and the error of its request."""
+    """The error of a request for the group ``asked_for``."""
 
     asked_for: int
     error: IletimerkeziError
@@ -39,10 +40,10 @@ class Failure:
 class Crawl:
     """Requests the groups of a frontier, and yields answers and failures as they arrive.
 
-    Answers add more groups to the ``frontier``. ``ask`` is called in ``workers`` threads. After
-    many failures in a row, ``probe`` repeats the request that succeeded before the crawl. An error
-    that would affect every group ends the crawl. ``has_answers`` is True if the vendor has just
-    answered requests for other groups. ``tick`` is called every second while no answer arrives.
+    Answers add more groups to the ``frontier``. ``workers`` threads call ``ask``. After many
+    failures in a row, ``probe`` repeats the request that succeeded before the crawl. An error that
+    would affect every group ends the crawl. ``has_answers`` is True if the vendor has just answered
+    requests for other groups. The crawl calls ``tick`` every second while no answer arrives.
     """
 
     def __init__(
@@ -73,16 +74,16 @@ class Crawl:
                         yield outcome
 
     def arrived(self) -> Iterator[Answer]:
-        """Yield the answers that had arrived, but were not yielded, when the crawl stopped."""
+        """After the crawl has stopped, yield the arrived answers that are still in the queue."""
         for _group_id, outcome in _drain(self._workers.outcomes):
             if isinstance(outcome, Answer):
                 yield outcome
 
     def _hand_out(self) -> bool:
-        """Hand out the ready groups, and return whether any group is in flight."""
+        """Hand out the ready groups. Returns whether groups are in flight."""
         ready = self._frontier.take()
         while not ready and not self._in_flight and self._frontier.descend():
-            self._breaker.reset()  # Failures and silence are counted per level.
+            self._breaker.reset()  # Count failures and silence separately for each level.
             ready = self._frontier.take()
         for group_id in ready:
             self._in_flight.add(group_id)
@@ -109,8 +110,10 @@ class Crawl:
     def _put_back(self, group_id: int, refusal: IletimerkeziError) -> bool:
         """Queue a throttled group again and return True.
 
-        After ``PATIENCE`` seconds without an answer, stop retrying. Then return False if the vendor
-        answered other groups and throttles all groups in flight, else raise ``refusal``.
+        After ``PATIENCE`` seconds without an answer, stop retrying. If the vendor has answered
+        other groups but throttles all groups in flight, return False, so that these groups fail
+        singly. Otherwise the vendor seems to throttle everything, so raise ``refusal``, which ends
+        the crawl. A group counts as throttled from its first refusal on.
         """
         self._throttled.add(group_id)
         if not self._breaker.is_silent():
@@ -123,7 +126,7 @@ class Crawl:
 
     def _try_probe(self) -> None:
         """Raise if the probe finds the service unavailable, because then all groups would fail."""
-        waiting = self._workers.withdraw()  # Otherwise the probe would queue behind these groups.
+        waiting = self._workers.withdraw()  # The probe must not wait behind these groups.
         try:
             ask_once(self._probe, self._tick)
         except IletimerkeziError as error:
@@ -134,7 +137,7 @@ class Crawl:
 
 
 def ask_once(ask: Callable[[], T], tick: Callable[[], object]) -> T:
-    """Call ``ask`` in a thread, and return its result. Calls ``tick`` every second meanwhile."""
+    """Call ``ask`` in a thread, and return the result. Calls ``tick`` every second until then."""
     with Workers(lambda _number: ask(), 1) as workers:
         workers.put(1)
         _number, outcome = workers.get(tick)
@@ -146,14 +149,14 @@ def ask_once(ask: Callable[[], T], tick: Callable[[], object]) -> T:
 class Frontier:
     """Known groups, and the groups to request next.
 
-    ``depth`` is the last level to request, None for all levels. With a depth, each level is
+    ``depth`` is the last level to request, or None for all levels. With a depth, each level is
     finished before the next level starts. So a group that is listed on two levels counts on the
-    upper level, and its subgroups count one level below. Without a depth, all groups are
-    on level 0.
+    upper level, and its subgroups count one level below. Without a depth, all groups are on level
+    0.
 
-    The groups in ``asked`` are not requested again, because the caller has requested them.
-    ``answered`` maps the ids of the groups that earlier processes requested to their subgroups.
-    These groups are not requested again either, and ``skipped`` counts them.
+    The frontier does not return the groups in ``asked``, because the caller has requested these
+    groups. ``answered`` maps each group that an earlier process requested to its subgroups. The
+    frontier skips the groups in ``answered``, and counts them in ``skipped``.
     """
 
     def __init__(
@@ -174,7 +177,7 @@ class Frontier:
         return len(self._levels)
 
     def add(self, top: GroupData, level: int | None = None) -> None:
-        """Add a group and everything below it. ``level`` defaults to the current level."""
+        """Add a group and all groups below the group. ``level`` defaults to the current level."""
         waiting = [(top, self._level if level is None else level)]
         while waiting:
             group, level = waiting.pop()
@@ -192,7 +195,7 @@ class Frontier:
                 self._ready.append(group_id)
 
     def take(self) -> list[int]:
-        """Return the groups of the current level that have not been returned or answered yet."""
+        """Return the new groups of the current level. Skips the groups in ``answered``."""
         ready = []
         for group_id in self._ready:  # ``add_id`` may append to this list.
             if group_id in self._answered:
@@ -205,7 +208,7 @@ class Frontier:
         return ready
 
     def descend(self) -> bool:
-        """Move to the next level, and return whether there is one."""
+        """Move to the next level. Returns False if there is no next level."""
         below = [level for level in self._levels.values() if level > self._level]
         if below:
             self._level = min(below)
@@ -214,7 +217,10 @@ class Frontier:
 
 
 class Workers(Generic[T]):
-    """Threads that request groups. After the context manager exits, no request starts."""
+    """Threads that request groups.
+
+    After the context manager exits, the threads do not request further groups.
+    """
 
     def __init__(self, ask: Callable[[int], T], number: int) -> None:
         self._ask = ask
@@ -248,7 +254,7 @@ class Workers(Generic[T]):
         self._tasks.put(group_id)
 
     def get(self, tick: Callable[[], object]) -> tuple[int, T | BaseException]:
-        """Wait for the next outcome. Calls ``tick`` every second meanwhile."""
+        """Wait for the next outcome. Calls ``tick`` every second while waiting."""
         while True:
             try:
                 group_id, outcome = self.outcomes.get(timeout=TICK)
@@ -263,7 +269,7 @@ class Workers(Generic[T]):
         return [group_id for group_id in _drain(self._tasks) if group_id]
 
     def _work(self) -> None:
-        """Worker loop: requests groups until there are no more, or until a fatal error."""
+        """Worker loop: requests groups until the crawl ends or a fatal error occurs."""
         with translation.override(self._language):
             while group_id := self._tasks.get():
                 try:
@@ -297,7 +303,7 @@ class Breaker:
         self._answered_at = monotonic()
 
     def note_failure(self, error: IletimerkeziError) -> bool:
-        """Count a failure, and return whether there were too many in a row."""
+        """Count a failure. Returns whether there were too many failures in a row."""
         if not isinstance(error, ServiceUnavailable):
             self._failures = 0
         elif not error.is_throttled:
@@ -308,12 +314,12 @@ class Breaker:
         return True
 
     def is_silent(self) -> bool:
-        """Has the vendor not answered for longer than ``PATIENCE``?"""
+        """Has the vendor been silent for longer than ``PATIENCE``?"""
         return monotonic() - self._answered_at > PATIENCE
 
     @contextmanager
     def suspended(self) -> Iterator[None]:
-        """Do not count the time spent in the block as silence."""
+        """Exclude the time spent in the block from the vendor's silence."""
         start = monotonic()
         yield
         self._answered_at += monotonic() - start

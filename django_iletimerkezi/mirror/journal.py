@@ -31,7 +31,7 @@ T = TypeVar("T")
 def changes_of(fetch: Fetch) -> ChangeQuerySet:
     """Return the changes of a fetch and its parts, oldest first.
 
-    Reads them from the database that the fetch wrote to.
+    Reads the changes from the database that the fetch wrote to.
     """
     changes = Change.objects.using(fetch._state.db).order_by("pk")
     if fetch.kind == Fetch.Kind.GROUP:
@@ -49,7 +49,7 @@ class Tally:
         self._changed: set[int] = set()
 
     def add(self, changes: Iterable[tuple[int, str]]) -> None:
-        """Add changes, given as pairs of group id and kind, oldest first."""
+        """Add changes, oldest first. Each change is a pair of group id and kind."""
         for group_id, kind in changes:
             if kind == Change.Kind.CREATED:
                 self._created.add(group_id)
@@ -69,7 +69,7 @@ class Tally:
         return self._changed - self.missing - self._created
 
     def counts(self) -> dict[str, int]:
-        # Not len(self.created), which would copy a large set for each batch.
+        # Avoid len(self.created), because it would copy a large set for each batch.
         created = len(self._created) - len(self._created & self.missing)
         return {"created": created, "changed": len(self.changed), "missing": len(self.missing)}
 
@@ -77,8 +77,8 @@ class Tally:
 class Journal:
     """Writes the row of one fetch and its changes.
 
-    After the fetch is started or claimed, each write raises FetchTakenOver, and writes nothing, if
-    the row has another token.
+    After the fetch is started or claimed, each write checks the token in the row. If the row has a
+    different token, the write raises FetchTakenOver and changes nothing.
     """
 
     def __init__(self, fetch: Fetch) -> None:
@@ -89,7 +89,7 @@ class Journal:
         """False if the tally contains a batch whose commit is not confirmed yet."""
 
     def start(self) -> None:
-        """Insert the row of a new fetch, or claim the row of a fetch that no process works on."""
+        """Insert the row of a new fetch, or claim the row of an existing idle fetch."""
         if self.fetch.pk:
             self.claim(Fetch.objects.idle())
             return
@@ -125,9 +125,9 @@ class Journal:
         self._recount()  # An earlier process may have recorded changes.
 
     def insert_queued(self, active_key: str) -> bool:
-        """Insert the row as queued, unless an unfinished fetch has the same key.
+        """Insert the row as queued, and return True.
 
-        Returns whether the row was inserted. If not, ``self.fetch`` becomes the other fetch.
+        If an unfinished fetch has the same key, set ``self.fetch`` to that fetch and return False.
         """
         new = self.fetch
         new.alive_at = new.requested_at
@@ -172,7 +172,7 @@ class Journal:
         self._recount_if_uncommitted()
         now = timezone.now()
         returned = {each.group_id for each in differences if each.kind == Change.Kind.RETURNED}
-        if not self.fetch.parent_id:  # A part's tally lacks the missing groups of other parts.
+        if not self.fetch.parent_id:  # A part's tally lacks groups that other parts found missing.
             returned &= self.tally.missing
         dropped = self._drop_missing_changes(using, returned)
         kept = [
@@ -207,18 +207,18 @@ class Journal:
             self._recount()
 
     def _recount(self) -> None:
-        """Count the recorded changes. Needed if the last batch may have been rolled back."""
+        """Rebuild the tally from the recorded changes, for example after a rollback."""
         self.tally = Tally()
         self.tally.add(changes_of(self.fetch).values_list("group_id", "kind").iterator())
         self._is_committed = True
 
     def _drop_missing_changes(self, using: str, returned: Iterable[int]) -> set[int]:
-        """Delete the ``MISSING`` changes that this fetch recorded for groups that are listed again.
+        """Delete this fetch's ``MISSING`` changes of groups that are listed again.
 
-        A group that moves is missing for a moment if the answer for its old parent is stored in an
-        earlier batch than the answer for its new parent. A parent and its parts count as one fetch.
-        A change is kept if another fetch has recorded a later absence or return of the group.
-        Returns the ids of the groups whose changes were deleted.
+        A moved group is missing for a moment if an earlier batch contains the answer for the old
+        parent, and a later batch contains the answer for the new parent. A parent and its parts
+        count as one fetch. Keeps a change if a different fetch has recorded a later absence or
+        return of the group. Returns the ids of the groups whose changes were deleted.
         """
         dropped: set[int] = set()
         family: set[int] = set()
@@ -229,6 +229,7 @@ class Journal:
         changes = Change.objects.using(using)
         for group_ids in chunked(returned):
             found = changes.filter(group_id__in=group_ids, kind__in=kinds).order_by("pk")
+            # The last of these changes is ``MISSING``, because the group has just returned.
             last = {change.group_id: change for change in found}
             own = {pk: change.pk for pk, change in last.items() if change.fetch_id in family}
             changes.filter(pk__in=own.values()).delete()
@@ -258,7 +259,7 @@ class Journal:
         now = timezone.now()
         end = {"state": state, "finished_at": now, "token": None, "active_key": None}
         if self.fetch.kind == Fetch.Kind.PHONE_BOOK:
-            # Update the parts first, because a part's worker also locks its part before the parent.
+            # Update the parts first, because a part's worker also locks the part before the parent.
             parts = Fetch.objects.using(using).filter(parent=self.fetch)
             parts.unfinished().update(**end, error=self.fetch.error)
         self._save(using, **end, **texts, **self.tally.counts())
@@ -266,7 +267,7 @@ class Journal:
         return {Change.Kind(kind) for kind in kinds}
 
     def _save(self, using: str, **values: Any) -> None:
-        """Update the row, and add the growth of a part's counters to its parent.
+        """Update the row, and add the growth of a part's counters to the parent's counters.
 
         Always writes the fields that the recorder sets on ``fetch``.
         """
@@ -305,7 +306,7 @@ class Journal:
 
 
 def _sum(name: str, number: int) -> Combinable:
-    """Return the expression for a counter plus a number, or 0 if the sum is negative.
+    """Return an SQL expression for a counter plus a number, with 0 instead of a negative sum.
 
     MySQL refuses negative counters.
     """
@@ -328,7 +329,7 @@ def _ascii(text: str) -> str:
 def reason(error: BaseException) -> str:
     """Return the first line of an error message, or the type of an error without a message."""
     try:
-        # This is twice the length of our longest message.
+        # 1,000 characters are twice the length of our longest message.
         text = visible(str(error).partition("\n")[0][:1_000])
     except Exception:  # noqa: BLE001 - a host's exception may raise anything here
         text = ""

@@ -20,7 +20,7 @@ a running fetch wait noticeably."""
 
 
 class Pruned(NamedTuple):
-    """How many fetches, not counting their parts, and how many changes were deleted."""
+    """The numbers of deleted fetches and deleted changes. ``fetches`` does not count parts."""
 
     fetches: int
     changes: int
@@ -50,7 +50,8 @@ def delete(fetches: FetchQuerySet) -> Pruned:
         while chunk := list(rows[:MAX_DELETED]):
             deleted += persistently(partial(_delete, rows=changes, ids=chunk))
             if len(chunk) == MAX_DELETED:
-                # Let other writers in: a writer that waits for SQLite's lock retries this often.
+                # Let other writers in. A writer that waits for SQLite's lock retries every 0.1
+                # seconds.
                 time.sleep(0.1)
     for few in chunked(ids):
         persistently(partial(_delete, rows=Fetch.objects.all(), ids=few))

@@ -1,6 +1,7 @@
 """Collects the outcomes of a fetch, stores them in batches, and reports the progress.
 
-The journal writes the row of the fetch. The recorder decides when, and provides the values.
+The journal writes the row of the fetch. The recorder decides when to write, and provides the
+values.
 """
 
 from __future__ import annotations
@@ -35,8 +36,8 @@ from .store import store
 logger = logging.getLogger("django_iletimerkezi")
 
 BATCH_GROUPS = 1_500
-"""Groups per transaction: larger batches are hardly faster, but need more memory and block other
-writers longer."""
+"""Groups per transaction. Larger batches are hardly faster, but need more memory and block other
+writers for longer."""
 
 BATCH_SECONDS = 5
 """Seconds until a smaller batch is stored. A killed process loses at most the pending batch."""
@@ -44,12 +45,12 @@ BATCH_SECONDS = 5
 
 @dataclass(slots=True)
 class Progress:
-    """Progress of a fetch: ``done`` of ``known`` groups have been answered or have failed.
+    """Progress of a fetch: of ``known`` groups, ``done`` groups have been answered or have failed.
 
-    ``fetch`` is the record of the fetch, None before the fetch starts. ``unstored`` counts the
+    ``fetch`` is the record of the fetch, or None before the fetch starts. ``unstored`` counts the
     answers that are not stored yet. ``failures`` maps the ids of failed groups to their errors.
-    ``maybe_other_account`` is True if the mirror contained listed groups, but none of the main
-    groups that get-groups returned. Then the key may belong to another account.
+    ``maybe_other_account`` is True if the mirror contained listed groups, but all main groups from
+    get-groups were new. In this case, the key may belong to another account.
     """
 
     fetch: Fetch | None = None
@@ -61,10 +62,10 @@ class Progress:
 
 
 class Limit:
-    """Decides when a fetch pauses: after some seconds, or when ``is_stopped`` returns True.
+    """Pauses a fetch after some seconds, or when ``is_stopped`` returns True.
 
-    Several fetches in a row can share a limit. ``has_advanced`` is True as soon as one of them has
-    ended, or has an outcome that a later process need not request again.
+    Several fetches in a row can share a limit. ``has_advanced`` is True as soon as one of these
+    fetches has ended, or has an outcome that a later process can skip.
     """
 
     def __init__(
@@ -82,8 +83,8 @@ class Limit:
     def check(self) -> None:
         """Raise FetchPaused if the time is over, or if the process is stopped.
 
-        Raises ServiceUnavailable if no fetch has advanced in the whole time. Otherwise a fetch
-        could pause and continue forever.
+        If the time is over but no fetch has advanced, raises ServiceUnavailable instead. Without
+        this error, a fetch could pause and continue forever.
         """
         if self.is_over and not self.has_advanced:
             text = _("iletimerkezi did not answer for any group within %s seconds.") % self._seconds
@@ -93,10 +94,10 @@ class Limit:
 
 
 class Recorder:
-    """Stores the outcomes of a fetch in batches. ``mentioned`` has all groups in the answers.
+    """Stores the outcomes of a fetch in batches. ``mentioned`` has all ids in the answers.
 
-    A fetch with a ``limit`` can pause and be continued. If the process must exit, such a fetch is
-    queued, while a fetch without a limit ends as cancelled.
+    A fetch with a ``limit`` can pause and continue later. If the process must exit, a fetch with a
+    limit returns to the queue, but a fetch without a limit ends as cancelled.
     """
 
     def __init__(
@@ -108,7 +109,7 @@ class Recorder:
         self.journal = Journal(fetch)
         self._report = report
         self._limit = limit or Limit()
-        # Even a limit without seconds: a fetch that was continued once may be continued again.
+        # A limit without seconds is enough: a fetch that was continued once may continue again.
         self._can_pause = limit is not None
         self.progress = Progress()
         self._pending: list[Reply] = []
@@ -117,11 +118,11 @@ class Recorder:
         self._aliases: dict[int, int] = {}
         self.mentioned: set[int] = set()
         self._unrecorded = 0
-        """How many failures the records of parts count, but do not contain."""
+        """Number of failures that parts have counted but not recorded."""
 
     @contextmanager
     def running(self) -> Iterator[None]:
-        """Record the start and the end of the fetch, even if an error ends it."""
+        """Record the start and the end of the fetch, even if the block raises an error."""
         try:
             with interrupts_deferred():
                 self.journal.start()
@@ -193,11 +194,13 @@ class Recorder:
         if is_absent:
             asked_at = failure.error.asked_at or datetime.now(UTC)
             self._pending.append(Absence(failure.asked_for, asked_at))
-        # A denied group that no answer mentioned is an expected result, not a failure.
+        # If no answer mentioned a denied group, the denial is expected and does not count as a
+        # failure.
         failures = self.progress.failures
         if not is_absent or failure.asked_for in self.mentioned:
             failures[failure.asked_for] = failure.error
-        # The row keeps the first failures, so that a later process skips these groups.
+        # The mirror keeps absences, and the row keeps the first failures. A later process requests
+        # all other failed groups again, so their failures do not count as an advance.
         if is_absent or len(failures) <= Fetch.MAX_FAILURES:
             self._limit.has_advanced = True
 
@@ -206,11 +209,11 @@ class Recorder:
             asked_for, returned = answer.asked_for, answer.group.id
             logger.warning("Asked for group %s, but the vendor returned %s.", asked_for, returned)
             self._aliases[asked_for] = returned
-        else:  # After a pause, listings and aliases are requested again.
+        else:  # A later process requests listings and aliases again.
             self._limit.has_advanced = True
 
     def note_clock(self, ahead: timedelta | None) -> None:
-        """Note how far a machine's clock is ahead of the vendor's, None if unknown.
+        """Note how far a machine's clock is ahead of the vendor's clock, or None if unknown.
 
         The record keeps the largest difference.
         """
@@ -219,7 +222,7 @@ class Recorder:
         fetch.clock_ahead = max(known, key=abs, default=None)
 
     def count_part(self, part: Fetch) -> None:
-        """Add the counters, failures and warnings of a part to those of its parent."""
+        """Add a part's counters, failures and warnings to this fetch, which is the parent."""
         self._aliases |= part.aliases_by_id
         self.note_clock(part.clock_ahead)
         self.progress.done += part.asked
@@ -233,39 +236,44 @@ class Recorder:
             self._unrecorded += part.failed - len(failures)
 
     def count_earlier(self) -> None:
-        """Count the unmentioned groups that an earlier process requested."""
+        """Count the unmentioned groups that an earlier process requested.
+
+        Call this method only when ``progress.done`` already counts all mentioned groups. Then
+        ``fetch.asked`` exceeds ``progress.done`` by the number of unmentioned groups.
+        """
         earlier = max(self.journal.fetch.asked - self.progress.done, 0)
         self.progress.done += earlier
         self.progress.known += earlier
 
     def unmentioned(self, group_ids: Iterable[int], asked: Container[int]) -> Iterator[int]:
-        """Yield the ids that no answer of this fetch mentioned and that are not in ``asked``."""
+        """Yield the ids that are neither in ``asked`` nor mentioned in an answer of this fetch."""
         return (pk for pk in group_ids if pk not in self.mentioned and pk not in asked)
 
     def report(self, known: int, newly_skipped: int) -> None:
-        """Report the progress. ``newly_skipped`` groups were fetched by an earlier process."""
+        """Report the progress. An earlier process fetched ``newly_skipped`` groups."""
         self.progress.known = known
         self.progress.done += newly_skipped
         if self._report:
             self._report(self.progress)
 
     def tick(self) -> None:
-        """Store a due batch, or only update ``alive_at`` if the batch is empty.
+        """Store the pending batch when the batch is due.
 
-        Raises like ``Limit.check``.
+        If the batch is empty, only writes the row of the fetch. Raises the same errors as
+        ``Limit.check``.
         """
         self._limit.check()
         age = monotonic() - self._stored_at
         if self._pending_groups >= BATCH_GROUPS or age >= BATCH_SECONDS:
             if self._pending:
                 self.flush()
-            else:  # No request has succeeded since the last batch.
+            else:  # No answer has arrived since the last batch.
                 self._note_progress()
                 self.journal.show_life()
                 self._stored_at = monotonic()
 
     def flush(self) -> None:
-        """Store the pending answers. If that fails, the answers stay pending."""
+        """Store the pending answers. After an error, the answers stay pending."""
         if not self._pending:
             return
         self._note_progress()

@@ -1,6 +1,7 @@
 """Finds and repairs computed columns that do not match their source columns.
 
-Raw SQL, rows created by hand and other releases can leave wrong values in these columns.
+Raw SQL, rows created by hand and other releases of this app can leave wrong values in these
+columns.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def count_wrong_keys(*, repair: bool = False) -> int:
 def count_wrong_sums(*, repair: bool = False) -> int:
     """Count the groups whose sums differ from a recount. ``repair`` also corrects the sums.
 
-    Groups in a loop are neither counted nor changed, because they have no correct sums.
+    Skips groups in a loop, because such groups do not have correct sums.
     """
     using = router.db_for_write(Group)
     count = 0
@@ -61,7 +62,7 @@ def count_wrong_sums(*, repair: bool = False) -> int:
 
 
 def _chunks(using: str, *columns: str) -> Iterator[list[tuple[Any, ...]]]:
-    """Yield the ids and some columns of all groups in chunks, ordered by id."""
+    """Yield the ids and some columns of all groups, in chunks and ordered by id."""
     groups = Group.objects.using(using).order_by("pk").values_list("pk", *columns)
     rows = list(groups[:CHUNK])
     while rows:
@@ -71,10 +72,10 @@ def _chunks(using: str, *columns: str) -> Iterator[list[tuple[Any, ...]]]:
 
 @contextmanager
 def _writers_kept_out(using: str) -> Iterator[None]:
-    """Open a transaction that locks out other writers of the mirror. Writes nothing itself.
+    """Open a transaction that locks out other writers of the mirror. Does not write.
 
-    Without the lock, a fetch could store a batch after some rows have been read, and before the
-    other rows are read. On SQLite, the transaction is enough.
+    Without the lock, a fetch could store a batch while only some rows have been read. On SQLite,
+    the transaction is enough.
     """
     with transaction.atomic(using):
         MirrorLock.objects.using(using).select_for_update().first()
@@ -83,7 +84,7 @@ def _writers_kept_out(using: str) -> Iterator[None]:
 
 def _wrong_sums(using: str) -> Iterator[tuple[int, Sums]]:
     """Yield the id and the correct sums of each group whose stored sums are wrong."""
-    # Arrays, because they need eight bytes per number, and lists need up to forty.
+    # Use arrays, because an array needs eight bytes per number, but a list needs up to forty bytes.
     ids, parent_ids, totals, unexplored, stored_totals, stored_unexplored = (
         array("Q") for _column in range(6)
     )

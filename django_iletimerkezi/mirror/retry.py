@@ -23,16 +23,15 @@ _CONFLICTS = {(1020,), (1205,), (1213,)}
 
 
 def persistently(write: Callable[[str], T]) -> T:
-    """Call ``write`` with the alias of the mirror's database, and return its result.
-
-    Repeats the call after a deadlock, a conflict or a lost connection, unless the caller has opened
-    a transaction.
+    """Call ``write`` with the alias of the mirror's database, and return the result. Repeats the
+    call after a deadlock, a conflict or a lost connection, unless the caller has opened a
+    transaction.
     """
     using = router.db_for_write(Group)
     connection = connections[using]
     opened, was_lost = None, False
     with interrupts_deferred():
-        # In seconds: conflicts end quickly, but a server restart takes longer.
+        # The pauses are in seconds. Conflicts end quickly, but a server restart takes longer.
         pauses = iter((0.1, 1, 3, 10))
         while True:
             _drop_if_dead(connection)
@@ -66,13 +65,13 @@ def _is_conflict(error: Error) -> bool:
 def after_commit(using: str | None, act: Callable[[], object]) -> None:
     """Call ``act`` after the host's transaction commits.
 
-    Calls it immediately if there is no transaction, or if the host commits by hand.
+    Calls ``act`` immediately if there is no transaction, or if the host commits by hand.
     """
     connection = transaction.get_connection(using)
     is_atomic = connection.in_atomic_block and connection.commit_on_exit
     if is_atomic or connection.get_autocommit():
         transaction.on_commit(act, using=connection.alias)
-    else:  # Django refuses on_commit here, or would never call ``act``.
+    else:  # Here Django would refuse on_commit, or would never call ``act``.
         act()
 
 
@@ -104,7 +103,7 @@ def drop_dead_connections() -> None:
 def interrupts_deferred() -> Iterator[None]:
     """Delay Ctrl-C until the block ends, because Django cannot recover from an interrupted COMMIT.
 
-    A second Ctrl-C is not delayed.
+    A second Ctrl-C takes effect immediately.
     """
     usual = signal.getsignal(signal.SIGINT)
     is_main = threading.current_thread() is threading.main_thread()

@@ -1,11 +1,11 @@
-"""Rules for updating the mirror from answers. They use no queries, no clock and no settings.
+"""Rules for updating the mirror from answers. The rules do not use queries, the clock or settings.
 
 The row of a group holds facts. Each fact has the time of the newest answer that stated the fact.
 An older answer never replaces a newer fact. The facts are:
 
 - ``name`` and ``count``, as of ``seen_at``;
-- ``named_parent_id``, as of ``placed_at``: the group that listed this group as a subgroup, or None
-  if get-groups listed this group as a main group;
+- ``named_parent_id``, as of ``placed_at``: the group that listed this group as a subgroup. None for
+  a main group, and for a group that was never placed;
 - ``fetched_at``, when this group was last requested;
 - ``listed_at``, when the subgroups of this group were last listed;
 - ``denied_at``, when the vendor last answered that this group does not exist (463 or 462).
@@ -13,8 +13,8 @@ An older answer never replaces a newer fact. The facts are:
 All other columns are computed from the facts, so answers may arrive in any order:
 
 - ``parent`` is the named parent. If named parents form a loop, the oldest link is cut.
-- A group is missing if, after the group was last seen, the vendor denied the group or returned its
-  named parent without the group.
+- A group is missing if, after the group was last seen, the vendor denied the group or returned the
+  named parent without this group. The first known time stays in ``missing_since``.
 - ``total`` and ``unexplored`` are sums over a group and all listed groups below the group.
 """
 
@@ -51,7 +51,7 @@ class Difference(NamedTuple):
     """One change to one group.
 
     ``before`` and ``after`` are names, counts or parent ids. For a new group, ``after`` is its
-    name. Both are None for a group that went missing or returned.
+    name. Both values are None for a group that went missing or returned.
     """
 
     group_id: int
@@ -65,13 +65,18 @@ def apply(
 ) -> list[Difference]:
     """Update rows from some answers, add new rows, and return the differences.
 
-    ``unstorable`` has the ids of groups whose new names the database cannot store. Such a group
-    keeps the old name in its existing row. A new group gets no row.
+    ``unstorable`` has the ids of groups whose new names the database cannot store. If such a group
+    has a row, the row keeps the old name. Otherwise the group does not get a row.
 
-    ``rows`` maps ids to rows. It must contain the stored groups that the answers mention or deny,
-    the groups whose parent or named parent was requested, and the ancestors of all these groups by
-    named parent. The sums of requested groups are recomputed from these rows, and the sums of their
-    ancestors are adjusted. Times must be aware.
+    ``rows`` maps ids to rows, and must contain:
+
+    - the stored groups that the answers mention or deny;
+    - the stored children of the requested groups;
+    - the stored groups without a parent whose named parent was requested or mentioned;
+    - all ancestors of these groups by named parent.
+
+    The sums of requested groups are recomputed from these rows, and the sums of the ancestors are
+    adjusted. All times must be aware.
     """
     before = {pk: _compared_values(row) for pk, row in rows.items()}
     unloaded = _sums_of_unloaded(rows)
@@ -85,7 +90,7 @@ def apply(
             asked.add(answer.asked_for)
     _place(rows)
     _mark_missing(rows)
-    # All children of requested groups are loaded, so unloaded groups add nothing to their sums.
+    # All children of requested groups are loaded, so ignore unloaded sums of requested groups.
     _sum_up(rows, {pk: sums for pk, sums in unloaded.items() if pk not in asked})
     return [change for pk, row in rows.items() for change in _differences(before.get(pk), row)]
 
@@ -93,7 +98,7 @@ def apply(
 def remove(rows: dict[int, Group], removed: Collection[int]) -> None:
     """Drop the removed rows, and update the sums of the remaining rows.
 
-    ``rows`` must contain, by id, the removed rows and all their ancestors.
+    ``rows`` maps ids to rows, and must contain the removed rows and all their ancestors.
     """
     unloaded = _sums_of_unloaded(rows)
     for pk in removed:
@@ -104,8 +109,8 @@ def remove(rows: dict[int, Group], removed: Collection[int]) -> None:
 def mentions(answer: Answer | Listing) -> dict[int, tuple[GroupData, int | None]]:
     """Return the groups in an answer by id, each with its parent's id.
 
-    The parent's id is 0 for a main group, and None if the answer does not name the parent.
-    If an answer lists a group twice, its last position below another group counts.
+    The parent's id is 0 for a main group, and None if the answer does not name the parent. If an
+    answer lists a group several times, the last position with a parent counts.
     """
     found: dict[int, tuple[GroupData, int | None]] = {}
     waiting: list[tuple[GroupData, int | None]]
@@ -136,12 +141,14 @@ def _merge(rows: dict[int, Group], answer: Answer | Listing, unstorable: Collect
             if row is None:
                 continue
             name = row.name
-        # At equal times the larger values win, so that the order of answers does not matter.
+        # At equal times, larger values win, so that the order of answers does not matter.
         facts = at, group.count, name
         if row is None:
             rows[group.id] = row = _new_row(group, at)
         elif facts > (row.seen_at, row.count, row.name):
             row.seen_at, row.count, row.name = facts
+        # The answer has 0 for a main group, and None for an unknown parent. The row has None for a
+        # main group, and for a group that was never placed.
         placed = row.placed_at or _NEVER, row.named_parent_id or 0
         if parent_id is not None and (at, parent_id) > placed:
             row.placed_at, row.named_parent_id = at, parent_id or None
@@ -195,20 +202,23 @@ def _mark_missing(rows: dict[int, Group]) -> None:
         denials = [at for at in times if at and at > row.seen_at]
         if not denials:
             row.missing_since = None
-        # Keep the first known time, unless the group was seen since then or the clock was wrong.
+        # Keep the first known time, unless the group was seen after that time or the clock was
+        # wrong.
         elif not row.missing_since or not row.seen_at < row.missing_since <= max(denials):
             row.missing_since = min(denials)
 
 
 def _sums_of_unloaded(rows: dict[int, Group]) -> dict[int, Sums]:
-    """Return, by id, the part of each row's sums that comes from groups that are not loaded."""
+    """Map each row's id to what unloaded groups contribute to the row's sums."""
     left = {pk: (row.total, row.unexplored) for pk, row in rows.items()}
     for row in rows.values():
         _subtract(left, row.id, row.own_sums)
-        # After a move by hand, the sums of the named parent still include this row.
+        # After a move by hand, the sums of the named parent still include this row. A group without
+        # a parent (such as a main group, or the group where a loop was cut) does not count in other
+        # groups.
         counted_in = row.parent_id and (row.named_parent_id or row.parent_id)
         _subtract(left, counted_in, (row.total, row.unexplored))
-    # Not below 0, because rows created by hand may have wrong sums.
+    # Clamp to 0, because rows created by hand may have wrong sums.
     return {pk: (max(total, 0), max(unexplored, 0)) for pk, (total, unexplored) in left.items()}
 
 
@@ -237,10 +247,10 @@ def add_up(
 ) -> set[int]:
     """Add each group's sums to the sums of all its ancestors, in place.
 
-    ``parents`` has the position of each group's parent, -1 for no parent. Returns the positions of
-    the groups in loops, because their sums are invalid.
+    ``parents`` has the position of each group's parent, or -1 for no parent. Returns the positions
+    of the groups in loops, because these groups have invalid sums.
     """
-    # Add subgroups first, so that a group's sums are complete when it is added to its parent.
+    # Start with the subgroups, so that a group's sums are complete before the parent gets them.
     waiting = array("q", bytes(8 * len(parents)))
     for parent in parents:
         if parent >= 0:
@@ -251,7 +261,8 @@ def add_up(
             waiting[position] = -1
             parent = parents[position]
             if parent >= 0:
-                # Counts set by hand could add up to more than the column can store.
+                # Cap the total, because counts set by hand could add up to more than the column can
+                # store.
                 totals[parent] = min(totals[parent] + totals[position], BigIntegerField.MAX_BIGINT)
                 unexplored[parent] += unexplored[position]
                 waiting[parent] -= 1

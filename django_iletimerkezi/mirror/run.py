@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("django_iletimerkezi")
 
 MAX_UNMENTIONED = 1_000
-"""Most unmentioned groups that one fetch requests: more than anybody removes between two fetches.
-The next fetch requests the rest."""
+"""Most unmentioned groups that one fetch requests. Users rarely remove more groups between two
+fetches. The next fetch requests the remaining groups."""
 
 
 def group_fetch(
@@ -78,7 +78,7 @@ def run_group(fetch: Fetch, client: IletimerkeziClient, recorder: Recorder) -> A
     else:
         root = _ask_root(group_id, client, recorder)
         frontier = Frontier(fetch.depth, asked=[group_id], answered=answered)
-        if fetch.depth != 0:  # With depth 0, an alias must not be fetched again under its own id.
+        if fetch.depth != 0:  # With depth 0, do not request the group behind an alias again.
             frontier.add(root.group)
     _crawl(frontier, client, recorder, probe=lambda: client.ask_group(group_id))
     return root
@@ -97,7 +97,7 @@ def run_phone_book(fetch: Fetch, client: IletimerkeziClient, recorder: Recorder)
 
 
 def run_phone_book_in_parts(fetch: Fetch, client: IletimerkeziClient, recorder: Recorder) -> None:
-    """Add a part for each main group. After the last part, request the unmentioned groups.
+    """Add a part for each main group. After the last part ends, request the unmentioned groups.
 
     Raises FetchPaused while parts are unfinished, and IletimerkeziError if all parts failed.
     """
@@ -120,7 +120,10 @@ def run_phone_book_in_parts(fetch: Fetch, client: IletimerkeziClient, recorder: 
 
 
 def _uppermost(listing: Listing) -> list[GroupData]:
-    """Return the main groups and one group of each loop. All other listed groups are below them."""
+    """Return the main groups and one group of each loop.
+
+    All other listed groups are below the returned groups.
+    """
     found: list[GroupData] = []
     reached: set[int] = set()
     for group in (*listing.main_groups, *listing.groups):
@@ -133,24 +136,24 @@ def _uppermost(listing: Listing) -> list[GroupData]:
 def _part(parent: Fetch, group_id: int) -> Fetch:
     return Fetch(
         parent=parent,
-        active_key=f"{parent.pk}/{group_id}",  # So that two processes do not add the part twice.
+        active_key=f"{parent.pk}/{group_id}",  # Prevents two processes from adding a part twice.
         kind=Fetch.Kind.GROUP,
         group_id=group_id,
         depth=None if parent.depth is None else parent.depth - 1,
         source=parent.source,
         started_by=parent.started_by,
         alive_at=parent.alive_at,
-        known=1,  # The main group itself.
+        known=1,  # The main group of the part.
     )
 
 
 def _resume(fetch: Fetch, recorder: Recorder) -> dict[int, list[int]]:
-    """Return, by id, the subgroups of each group that earlier processes requested for this fetch.
+    """Map each group that earlier processes requested for this fetch to its subgroups.
 
-    Also notes the groups that their answers mentioned.
+    Also notes the groups that the earlier answers mentioned.
     """
     answered: dict[int, list[int]] = {}
-    # In the first process both times are equal, because the start of the fetch sets both.
+    # In the first process, both times are equal, because the start of the fetch sets both times.
     if fetch.started_at and fetch.started_at != fetch.alive_at:
         answered, mentioned = _stored_since(fetch.started_at, fetch._state.db)
         recorder.mentioned |= mentioned
@@ -159,13 +162,14 @@ def _resume(fetch: Fetch, recorder: Recorder) -> dict[int, list[int]]:
 
 
 def _stored_since(moment: datetime, using: str | None) -> tuple[dict[int, list[int]], set[int]]:
-    """Read what was stored since a time.
+    """Read the groups that were stored since a time.
 
-    Returns, by id, the subgroups of each group that was answered or denied, and the ids of all
-    groups that answers mentioned.
+    Returns a mapping and a set. The mapping has the subgroups of each answered or denied group. The
+    set has the ids of all groups that answers mentioned. A denied group stays in the list of its
+    parent, so that a continued fetch still counts the group as requested.
     """
     is_seen, is_denied = Q(seen_at__gte=moment), Q(denied_at__gte=moment)
-    # Compare the times in the database, because reading them into Python is slow.
+    # Compare the times in the database, because converting many times in Python is slow.
     rows = (
         Group.objects.using(using)
         .filter(is_seen | is_denied)
@@ -214,8 +218,9 @@ def _ask_listing(client: IletimerkeziClient, recorder: Recorder) -> Listing:
 def _ask_for_unmentioned(fetch: Fetch, client: IletimerkeziClient, recorder: Recorder) -> None:
     """Request the unmentioned groups without a listed parent, and everything below them.
 
-    If the vendor has removed such a group, its mirrored subgroups are requested next. With a depth,
-    no group is requested, because an unmentioned group may be on a level that was not fetched.
+    If the vendor has removed such a group, this function then requests the mirrored subgroups. With
+    a depth, this function does nothing, because an unmentioned group may be on a level that was not
+    fetched.
     """
     if fetch.depth is not None:
         return
@@ -276,7 +281,7 @@ def _crawl(
             recorder.add(outcome)
             report()
             recorder.tick()
-        if frontier.skipped:  # If the last groups were skipped, they are not reported yet.
+        if frontier.skipped:  # Report skipped groups after the last outcome.
             report()
         recorder.flush()
 
@@ -287,7 +292,7 @@ def _rescuing(crawl: Crawl, recorder: Recorder, client: IletimerkeziClient) -> I
     try:
         yield
     except (db.Error, FetchTakenOver):
-        raise  # Storing the pending answers would fail too.
+        raise  # Storing the pending answers would also fail.
     except BaseException as error:
         for answer in crawl.arrived():
             recorder.add(answer)

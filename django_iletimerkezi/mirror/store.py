@@ -28,13 +28,18 @@ _ANSWERED = tuple(name for name in _TIMES if name != "missing_since")
 _values = attrgetter(*_COLUMNS)
 
 CLOCK_SKEW = timedelta(minutes=5)
-"""Accepted difference between machine clocks, as for Kerberos and many signed requests."""
+"""Accepted difference between machine clocks. Kerberos accepts the same difference."""
 _EPOCH = datetime.fromtimestamp(0, UTC)
 
-# Climbs to the named parent, or to the stored parent if the vendor named no parent. The stored
-# parent differs from the named parent if a host moved the group. It is NULL if the named parent was
-# deleted or if a loop was cut at this group.
-# Without the hint, MySQL refuses to climb more than 1,000 levels. UNION makes loops terminate.
+# The parameters are (ids, parents, ids). The first three queries load, in this order:
+# 1. the groups ``ids``;
+# 2. the stored children of ``parents``;
+# 3. groups without a parent whose named parent is in ``ids``. If the named parent has come back,
+#    the rules restore the parent of these groups.
+# The fourth query climbs to the named parent, or to the stored parent if the named parent is NULL.
+# The stored parent differs from the named parent if a host moved the group. The stored parent is
+# NULL if the named parent was deleted, or if a loop was cut at this group. UNION drops duplicates,
+# so that the recursion ends in a loop. Without the hint, MySQL refuses more than 1,000 levels.
 _WITH_ANCESTORS = """
     WITH RECURSIVE loaded (id, parent_id) AS (
         SELECT id, COALESCE(named_parent_id, parent_id) FROM {table} WHERE id IN ({numbers})
@@ -59,9 +64,9 @@ def store(
     """Apply answers to the mirror in one transaction, and return the differences.
 
     Records the differences in the ``journal``, in the same transaction. Call ``journal.confirm``
-    afterwards. If the database cannot store a group's name, the other groups are stored, and the
-    error is added to ``unstorable``. Raises ``django.db.Error`` and writes nothing if the database
-    refuses the rest.
+    afterwards. If the database cannot store a group's name, stores the other groups, and adds the
+    error to ``unstorable``. If the write fails for a different reason, raises ``django.db.Error``
+    and writes nothing.
     """
     unstorable = {} if unstorable is None else unstorable
     return persistently(lambda using: _store(using, answers, unstorable, journal))
@@ -92,6 +97,7 @@ def _store(
         for row in changed:
             row.parent_id = None  # _find_unstorable tests rows without their parents.
         found = dict(_find_unstorable(using, changed, journal))
+        # Without a new unstorable name, the next attempt would fail too, and recurse forever.
         if found.keys() <= unstorable.keys():
             raise
         unstorable |= found
@@ -102,11 +108,14 @@ def _store(
 def _find_unstorable(
     using: str, rows: Sequence[Group], journal: Journal | None
 ) -> Iterator[tuple[int, Error]]:
-    """Find, by bisection, the rows whose names the database cannot store. Writes nothing."""
+    """Yield the ids and errors of rows whose names the database cannot store.
+
+    Bisects the rows, and rolls all writes back.
+    """
     try:
         with transaction.atomic(using):
             bulk.upsert(using, Group, rows, _COLUMNS)
-            if journal:  # The table of changes may have another character set.
+            if journal:  # The table of changes may have a different character set.
                 journal.try_names(using, rows)
             transaction.set_rollback(rollback=True, using=using)
     except Error as error:
@@ -122,7 +131,7 @@ def _find_unstorable(
 
 
 def remove(groups: QuerySet[Group]) -> None:
-    """Delete groups from the mirror, not at the vendor. Their subgroups move to the top."""
+    """Delete groups from the mirror, but not at the vendor. The subgroups lose their parent."""
     using = router.db_for_write(Group)
     with locked(using):
         ids = set(groups.using(using).values_list("pk", flat=True))
@@ -153,7 +162,7 @@ def without_listed_parent() -> Iterable[int]:
 
 
 def _load(using: str, answers: Iterable[Reply]) -> dict[int, Group]:
-    """Return, by id, all rows that the rules need to apply the answers."""
+    """Load all rows that the rules need to apply the answers. Returns the rows by id."""
     asked = {answer.asked_for for answer in answers if not isinstance(answer, Listing)}
     mentioned = (rules.mentions(answer) for answer in answers if not isinstance(answer, Absence))
     rows = _load_with_ancestors(using, asked.union(*mentioned), asked)
@@ -180,7 +189,7 @@ def _load_with_ancestors(
 def _with_ancestors(
     using: str, ids: Collection[int | None], parents: Collection[int]
 ) -> RawQuerySet[Group]:
-    """Return the groups ``ids``, the stored children of ``parents``, and all their ancestors.
+    """Return the groups ``ids``, the stored children of ``parents``, and all ancestors of both.
 
     Also returns groups without a parent whose named parent is in ``ids``.
     """
@@ -207,7 +216,10 @@ def _parents_first(rows: Iterable[Group]) -> list[Group]:
 
 
 def _convert_times(rows: Iterable[Group], convert: Callable[[datetime], datetime]) -> None:
-    """If USE_TZ is False, convert all times: aware for the rules, local for the database."""
+    """If USE_TZ is False, convert all times.
+
+    The rules need aware times, and the database needs local times.
+    """
     if settings.USE_TZ:
         return
     for row in rows:
@@ -219,7 +231,7 @@ def _convert_times(rows: Iterable[Group], convert: Callable[[datetime], datetime
 def _local(moment: datetime) -> datetime:
     """Return the local time. An odd microsecond marks the repeated hour after the clocks go back.
 
-    Without this mark, times from the first and the second hour could not be sorted.
+    Without this mark, times in the repeated hour could not be sorted.
     """
     local = timezone.make_naive(moment, timezone.get_default_timezone())
     return local.replace(microsecond=local.microsecond & ~1 | local.fold)
@@ -233,7 +245,7 @@ def _aware(local: datetime) -> datetime:
 
 
 def _forget_future(rows: Iterable[Group], latest: datetime) -> None:
-    """Drop times in the future, which a fast clock has set, because no answer would be newer."""
+    """Drop future times, because no answer would be newer. A fast clock has set these times."""
     for row in rows:
         for name in _ANSWERED:
             if (moment := getattr(row, name)) and moment > latest:
@@ -244,7 +256,8 @@ def _forget_future(rows: Iterable[Group], latest: datetime) -> None:
 def locked(using: str) -> Iterator[None]:
     """Open a transaction that locks out other writers of the mirror."""
     with transaction.atomic(using):
-        # Use one statement: on MariaDB, a SELECT and an INSERT of a missing row could deadlock.
+        # Use one statement, because a SELECT and an INSERT of a missing row could deadlock on
+        # MariaDB.
         features = connections[using].features
         MirrorLock.objects.using(using).bulk_create(
             [MirrorLock()],

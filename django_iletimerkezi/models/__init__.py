@@ -1,4 +1,4 @@
-"""The models: the mirrored groups, the fetches, and the changes that each fetch made."""
+"""The models for mirrored groups, for fetches, and for the changes that fetches made."""
 
 from .group import Group, GroupQuerySet, MirrorLock, Totals, climb, own_sums
 from .history import CHUNK, Change, ChangeQuerySet, Fetch, FetchQuerySet, chunked

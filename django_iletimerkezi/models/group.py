@@ -1,4 +1,4 @@
-"""The mirrored groups, and queries that read trees from them. Independent of HTTP."""
+"""The mirrored groups, and queries that read trees of groups. Does not depend on HTTP."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from typing import Self
 
-# UNION drops rows that were reached before, so that loops terminate.
+# UNION drops rows that the query has already found, so that the recursion ends in a loop.
 _SUBTREE = """
     WITH RECURSIVE subtree (id) AS (
         SELECT id FROM {table} WHERE id IN ({ids})
@@ -46,11 +46,11 @@ _COUNT_BELOW = """
 
 
 class Totals(NamedTuple):
-    """Contact and group counts of some groups. Missing groups do not count.
+    """Contact and group counts of some groups. Missing groups are not counted.
 
-    ``unexplored`` counts the groups whose subgroups were never listed. They may have subgroups that
-    the mirror does not know, so if ``unexplored`` is above 0, ``contacts`` and ``groups`` are lower
-    bounds.
+    ``unexplored`` counts the groups whose subgroups were never listed. Such groups may have
+    subgroups that the mirror does not know. So ``contacts`` and ``groups`` are lower bounds if
+    ``unexplored`` is above 0.
     """
 
     contacts: int
@@ -59,7 +59,7 @@ class Totals(NamedTuple):
 
 
 class GroupQuerySet(models.QuerySet["Group"]):
-    """Queries for mirrored groups. They send no requests to the vendor."""
+    """Queries for mirrored groups. These queries never send requests to the vendor."""
 
     def bulk_create(self, objs: Iterable[Group], *args: Any, **kwargs: Any) -> list[Group]:
         groups = list(objs)
@@ -87,7 +87,7 @@ class GroupQuerySet(models.QuerySet["Group"]):
         return self.filter(missing_since=None)
 
     def missing(self) -> Self:
-        """Return the groups that the vendor no longer lists."""
+        """Return the groups that the vendor no longer lists, according to the mirror."""
         return self.exclude(missing_since=None)
 
     def totals(self) -> Totals:
@@ -100,10 +100,10 @@ class GroupQuerySet(models.QuerySet["Group"]):
         return Totals(**{name: int(number) for name, number in numbers.items()})
 
     def subtree(self, group: Group | int) -> Self:
-        """Return a group, given as an object or an id, and everything below it. Handles loops.
+        """Return a group and all groups below the group. Handles loops.
 
-        Uses one query. MariaDB descends at most 1,000 levels, unless its
-        ``max_recursive_iterations`` is raised. MySQL refuses deeper trees, unless its
+        ``group`` is a group or an id. Uses one query. MariaDB descends at most 1,000 levels, unless
+        ``max_recursive_iterations`` is raised. MySQL refuses deeper trees, unless
         ``cte_max_recursion_depth`` is raised. Raises TypeError if ``group`` is neither a group nor
         an id.
         """
@@ -112,7 +112,7 @@ class GroupQuerySet(models.QuerySet["Group"]):
     def path(self, group: Group | int) -> list[Group]:
         """Return the groups from the root down to a group, in one query. Handles loops.
 
-        MariaDB and MySQL climb at most 1,000 levels, as in ``subtree``.
+        MariaDB and MySQL have the same limits as in ``subtree``.
         """
         group_id = _id(group)
         return self.paths([group_id]).get(group_id, [])
@@ -127,9 +127,9 @@ class GroupQuerySet(models.QuerySet["Group"]):
         return self._reached_by(_PATHS, group_ids)
 
     def count_below(self, group_ids: Collection[int]) -> dict[int, int]:
-        """Map each id to the number of groups below it, in one query. Omits zeros.
+        """Count the groups below each group, in one query. Returns the counts by id, without zeros.
 
-        MariaDB and MySQL descend at most 1,000 levels, as in ``subtree``.
+        MariaDB and MySQL have the same limits as in ``subtree``.
         """
         if not group_ids:
             return {}
@@ -148,15 +148,15 @@ class GroupQuerySet(models.QuerySet["Group"]):
         return statement.format(
             table=connection.ops.quote_name(self.model._meta.db_table),
             ids=", ".join(["%s"] * len(group_ids)),
-            # PostgreSQL underestimates the row count of a recursive query, and then reads the
-            # table in hash order, which is random access. DISTINCT ON makes PostgreSQL read the
-            # table in id order.
+            # PostgreSQL underestimates the row count of a recursive query, and then reads the table
+            # in hash order, which causes random access. DISTINCT ON makes PostgreSQL read the table
+            # in id order.
             distinct="DISTINCT ON (id)" if connection.features.can_distinct_on_fields else "",
         )
 
 
 def _with_keys(fields: Iterable[str]) -> list[str]:
-    """Return field names to write. If ``name`` is among them, adds both keys."""
+    """Return the field names to write. Adds both keys if the names include ``name``."""
     names = list(fields)
     return list({*names, "sort_key", "search_key"}) if "name" in names else names
 
@@ -169,7 +169,10 @@ def _id(group: Any) -> int:
 
 
 def climb(group_id: int, groups: Mapping[int, Group]) -> list[Group]:
-    """Return the path to a group, as far as its ancestors are among ``groups``. Handles loops."""
+    """Return the path to a group. Handles loops.
+
+    The path starts below the nearest ancestor that ``groups`` does not contain.
+    """
     path: dict[int, Group] = {}
     while (group := groups.get(group_id)) and group_id not in path:
         path[group_id] = group
@@ -178,18 +181,18 @@ def climb(group_id: int, groups: Mapping[int, Group]) -> list[Group]:
 
 
 class Group(models.Model):
-    """A contact group, as the vendor's answers described it.
+    """A contact group, as described in the vendor's answers.
 
     ``id`` is the vendor's id. ``count`` is the number of contacts in the group itself (source: the
-    vendor's page for get-group). Times are the send times of requests: an answer was true at that
-    time or later. ``sort_key`` sorts names in Turkish alphabetical order. ``search_key`` ignores
-    case, dots and accents. Saving a name fills both keys. ``total`` is the number of contacts in
-    the group and all listed groups below it. ``unexplored`` is the number of these groups whose
-    subgroups were never listed. The mirror may not know all subgroups of such a group. Each fetch
-    updates ``total`` and ``unexplored``.
+    vendor's page for get-group). Times are the send times of requests. The answer to a request was
+    true at its send time or later. ``sort_key`` sorts names in Turkish alphabetical order.
+    ``search_key`` ignores case, dots and accents. Saving a name fills both keys. ``total`` is the
+    number of contacts in the group and in all listed groups below the group. ``unexplored`` is the
+    number of these groups whose subgroups were never listed. The mirror may not know all subgroups
+    of an unexplored group. Each fetch updates ``total`` and ``unexplored``.
     """
 
-    # Not BigIntegerField, because tools such as model_bakery would generate negative ids.
+    # With BigIntegerField, tools such as model_bakery would generate negative ids.
     id = models.PositiveBigIntegerField(
         _("id"), primary_key=True, validators=[MinValueValidator(1)]
     )
@@ -215,8 +218,9 @@ class Group(models.Model):
         default=timezone.now,
         help_text=_("When this group last appeared in an answer."),
     )
-    # The group that listed this group last. Not a foreign key, because the row of that group may
-    # have been deleted.
+    # The id of the group that last listed this group as a subgroup. None for a main group, and for
+    # a group that was never placed. This field is not a foreign key, because the row of the listing
+    # group may have been deleted.
     named_parent_id = models.BigIntegerField(null=True, editable=False)
     placed_at = models.DateTimeField(
         _("parent last confirmed"),
@@ -256,7 +260,7 @@ class Group(models.Model):
         permissions: ClassVar = [("fetch_group", "Can fetch contact groups from iletimerkezi")]
         indexes: ClassVar = [
             models.Index(fields=["parent", "sort_key", "id"], name="%(app_label)s_siblings"),
-            # For the admin's summary: the number of missing groups, and the oldest ``seen_at``.
+            # The admin's summary counts the missing groups, and shows the oldest ``seen_at``.
             models.Index(fields=["missing_since", "seen_at"], name="%(app_label)s_presence"),
         ]
         constraints: ClassVar = [
@@ -294,17 +298,18 @@ def own_sums(
 
 @receiver(pre_save, sender=Group)
 def _fill(instance: Group, **kwargs: Any) -> None:
-    """Fill the computed fields. A signal, because ``loaddata`` bypasses ``save``."""
+    """Fill the computed fields. Uses a signal, because ``loaddata`` bypasses ``save``."""
     instance.fill_keys()
-    # Assume that a new group has no subgroups. The sums of its ancestors are not updated.
+    # Assume that a new group has no subgroups. The sums of its ancestors stay unchanged.
     if not instance.total and not instance.unexplored:
         instance.total, instance.unexplored = instance.own_sums
 
 
 class MirrorLock(models.Model):  # noqa: DJ008 - never displayed
-    """One row that each writing transaction updates first, so that only one writer runs at a time.
+    """A single row that locks out other writers.
 
-    Without this lock, two writers could each store one half of a loop.
+    Each transaction that writes groups updates this row first, so that only one writer runs at a
+    time. Without this lock, two writers could each store one half of a loop.
     """
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1)

@@ -19,9 +19,10 @@ if TYPE_CHECKING:
 
 
 CHUNK = 500
-"""Most rows in memory at a time, because each row may have a path of many groups.
+"""Most rows in memory at a time, because the path of a row may contain many groups.
 
-Also the most ids in a query: Django splits lists of more than 999 ids for SQLite.
+The limit also applies to the ids in a query, because Django splits lists of more than 999 ids on
+SQLite.
 """
 
 _Row = TypeVar("_Row")
@@ -45,24 +46,27 @@ class FetchQuerySet(models.QuerySet["Fetch"]):
         return self.exclude(finished_at=None)
 
     def interrupted(self) -> Self:
-        """Return the running fetches that were silent for ``SILENCE``, as after a kill -9."""
+        """Return the running fetches that were silent for ``SILENCE``, as after a SIGKILL."""
         return self.silent().filter(state=Fetch.State.RUNNING)
 
     def silent(self) -> Self:
         """Return the queued and running fetches without a sign of life for ``SILENCE``.
 
-        For a queued fetch, the last hand-over to the task queue counts as the sign of life. Leaves
-        out the parts that never started: they wait for a worker, and their parent queues them.
+        For a queued fetch, the last hand-over to the task queue counts as the sign of life. Omits
+        parts that have not started: such a part waits for a worker, and its parent queues the part.
         """
         has_own_life = models.Q(parent=None) | models.Q(started_at__isnull=False)
         return self.unfinished().filter(has_own_life, _is_silent())
 
     def idle(self) -> Self:
-        """Return the unfinished fetches that a process may claim: without a token, or silent."""
+        """Return the unfinished fetches that have no token or are silent.
+
+        A process may claim such a fetch.
+        """
         return self.unfinished().filter(models.Q(token=None) | _is_silent())
 
     def family(self, fetch: Fetch) -> Self:
-        """Return a fetch and its parts, or for a part its parent and all parts of the parent."""
+        """Return a fetch with its parts. For a part, return the parent with all its parts."""
         top = fetch.parent_id or fetch.pk
         return self.filter(models.Q(pk=top) | models.Q(parent=top))
 
@@ -78,25 +82,27 @@ def _is_id(value: object) -> bool:
 class Fetch(models.Model):
     """A fetch of one group or of the whole phone book.
 
-    ``group_id`` is None for the phone book. It is not a foreign key, because the vendor may not
-    have such a group. ``depth`` is the number of levels to fetch below the group, None for all
-    levels. For the phone book, it is the number of levels to request with get-group.
-    ``started_by`` is the name of the user. It is not a foreign key, because users may be deleted or
-    stored in another database.
+    ``group_id`` is None for the phone book. ``group_id`` is not a foreign key, because the group
+    may not exist. ``depth`` is the number of levels to fetch below the group, or None for all
+    levels. For the phone book, ``depth`` is the number of levels to request with get-group.
+    ``started_by`` is a user name and not a foreign key, because the user may be deleted or stored
+    in another database.
 
-    ``asked`` of ``known`` groups have been answered or have failed. ``created``, ``changed`` and
-    ``missing`` count groups. A group with several changes counts once. ``failures`` has the first
-    100 failed groups, each as ``{"id": 5, "reason": "…"}``. ``error`` says why the fetch ended
-    early. ``aliases`` maps requested ids to returned ids if they differ, as in ``{"5": 97101}``. It
-    has at most 100 entries. ``clock_ahead`` and ``maybe_other_account`` mean the same as in
-    ``FetchResult`` and ``Progress``. ``alive_at`` is when the fetch last wrote while it was
-    running, or when it was last handed to the task queue.
+    Of ``known`` groups, ``asked`` groups have been answered or have failed. ``created``,
+    ``changed`` and ``missing`` count groups. A group with several changes counts once. ``failures``
+    lists the first 100 failed groups, each as ``{"id": 5, "reason": "…"}``. ``error`` says why the
+    fetch ended early. ``aliases`` maps a requested id to the returned id if both differ, as in
+    ``{"5": 97101}``. ``aliases`` has at most 100 entries. ``clock_ahead`` and
+    ``maybe_other_account`` mean the same as in ``FetchResult`` and ``Progress``. ``alive_at`` is
+    when the running fetch or one of its parts last wrote, or when the fetch was last handed to the
+    task queue.
 
-    A fetch of the phone book in the background has one part for each main group: a fetch of its
-    own, whose ``parent`` is the fetch of the phone book. The counters of a parent include its
-    parts. ``token`` identifies the process that works on the fetch, or is None. ``active_key``
-    is unique, so that the same fetch is not queued twice. It is None for a finished fetch, and for
-    a fetch that was started in the foreground. Its longest values are two numbers of 19 digits.
+    A background fetch of the phone book has one part for each main group. A part is a fetch whose
+    ``parent`` is the fetch of the phone book. The counters of a parent include the counters of its
+    parts. ``token`` identifies the process that works on the fetch, or is None. ``active_key`` is
+    unique, so that the same fetch is not queued twice. ``active_key`` is None for a finished fetch,
+    and for a fetch that was started in the foreground. The longest keys contain two numbers of 19
+    digits.
     """
 
     class Kind(models.TextChoices):
@@ -112,9 +118,9 @@ class Fetch(models.Model):
     class State(models.TextChoices):
         """The states of a fetch.
 
-        ``QUEUED``: the fetch waits for a process, before its start or during a pause. ``RUNNING``:
-        a process works on the fetch, or its parts do. ``PARTIAL``: some groups failed. ``FAILED``:
-        an error ended the fetch early.
+        ``QUEUED``: the fetch waits for a process, either before its start or during a pause.
+        ``RUNNING``: a process works on the fetch, or parts of the fetch are unfinished.
+        ``PARTIAL``: some groups failed. ``FAILED``: an error ended the fetch early.
         """
 
         QUEUED = "queued", _("queued")
@@ -125,17 +131,17 @@ class Fetch(models.Model):
         CANCELLED = "cancelled", _("cancelled")
 
     SILENCE = timedelta(minutes=3)
-    """A running fetch that has written nothing for this long counts as interrupted. A fetch writes
+    """A running fetch that has not written for this long counts as interrupted. A fetch writes
     every few seconds, so three minutes are long enough for a busy machine and a restart of the
     database."""
 
     MAX_INTERRUPTION = timedelta(days=1)
-    """A fetch that was silent for longer ends as failed. A day is enough to repair a broken
-    deployment. After that, the first answers would be too old to continue with."""
+    """A fetch that was silent for longer than this ends as failed. A day is enough to repair a
+    broken deployment. After a day, the first answers are too old for the fetch to continue."""
 
     MAX_FAILURES = 100
-    """Most recorded failures, and most recorded aliases, per fetch. Nobody reads more, and 100
-    failures take 10 to 20 kB."""
+    """Most failures and most aliases that a fetch records. Nobody reads more than 100 entries, and
+    100 failures take 10 to 20 kB."""
 
     parent = models.ForeignKey(
         "self",
@@ -154,7 +160,7 @@ class Fetch(models.Model):
     state = models.CharField(_("state"), max_length=10, choices=State.choices, default=State.QUEUED)
     requested_at = models.DateTimeField(_("requested"), default=timezone.now)
     started_at = models.DateTimeField(_("started"), null=True, blank=True)
-    alive_at = models.DateTimeField(_("last stored"), null=True, blank=True)
+    alive_at = models.DateTimeField(_("last activity"), null=True, blank=True)
     finished_at = models.DateTimeField(_("finished"), null=True, blank=True)
     asked = models.PositiveIntegerField(_("groups asked for"), default=0)
     known = models.PositiveIntegerField(_("known groups"), default=0)
@@ -177,7 +183,7 @@ class Fetch(models.Model):
         verbose_name_plural = _("fetches")
         default_permissions = ("view", "delete")
         indexes: ClassVar = [
-            # For ``ChangeQuerySet.since``, which limits the fetches by this column.
+            # ``ChangeQuerySet.since`` filters fetches by this column.
             models.Index(fields=["alive_at"], name="%(app_label)s_alive"),
         ]
 
@@ -188,7 +194,7 @@ class Fetch(models.Model):
 
     @classmethod
     def silence_cutoff(cls) -> datetime:
-        """Return the cutoff: an unfinished fetch that last wrote before this time is silent."""
+        """Return the cutoff. An unfinished fetch is silent if it last wrote before this time."""
         return timezone.now() - cls.SILENCE
 
     @property
@@ -197,13 +203,13 @@ class Fetch(models.Model):
 
     @property
     def is_interrupted(self) -> bool:
-        """Has the fetch probably stopped without recording its end, as after a kill -9?"""
+        """Has the fetch probably stopped without recording its end, for example after kill -9?"""
         is_running = self.state == self.State.RUNNING
         return is_running and bool(self.alive_at and self.alive_at < self.silence_cutoff())
 
     @property
     def reasons(self) -> dict[int, str]:
-        """The reasons in ``failures`` by group id. Skips invalid entries, which no fetch writes."""
+        """The reasons in ``failures`` by id. Skips invalid entries. A fetch never writes any."""
         failures = self.failures if isinstance(self.failures, list) else []
         return {
             failure["id"]: str(failure.get("reason", ""))
@@ -213,7 +219,7 @@ class Fetch(models.Model):
 
     @property
     def aliases_by_id(self) -> dict[int, int]:
-        """The returned ids by requested id. Skips invalid entries, which no fetch writes."""
+        """The returned ids by requested id. Skips invalid entries. A fetch never writes any."""
         aliases = self.aliases if isinstance(self.aliases, dict) else {}
         pairs = ((parse_id(str(asked_for)), returned) for asked_for, returned in aliases.items())
         return {
@@ -225,13 +231,13 @@ class ChangeQuerySet(models.QuerySet["Change"]):
     """Queries for recorded changes."""
 
     def since(self, moment: datetime) -> Self:
-        """Return the changes that were stored at this time or later.
+        """Return the changes that were stored at ``moment`` or later.
 
         Queries the fetch ids immediately, not when the queryset is evaluated.
         """
-        # ``at`` has no index, so limit the search to the changes of a few fetches. Name them by id:
-        # if a query for groups contains this queryset as a subquery, a join with the fetches
-        # misleads PostgreSQL, which then compares each group with each change.
+        # ``at`` has no index, so limit the search to the changes of a few fetches. Name these
+        # fetches by id, because a join with the fetches can mislead PostgreSQL: in a query for
+        # groups that contains this queryset, PostgreSQL would compare each group with each change.
         fetches = Fetch.objects.using(self.db).filter(alive_at__gte=moment)
         ids = list(fetches.values_list("pk", flat=True)[: CHUNK + 1])
         if len(ids) > CHUNK:
@@ -244,8 +250,8 @@ class Change(models.Model):
 
     ``group_id`` is not a foreign key, because the row of the group may be deleted. ``at`` is when
     the change was stored. ``before`` and ``after`` are names, numbers of contacts or parent ids, as
-    text. For ``MOVED``, None means no parent. For a new group, ``before`` is None and
-    ``after`` is the name. Both are None for a group that went missing or returned.
+    text. For ``MOVED``, None means no parent. For a new group, ``before`` is None and ``after`` is
+    the name. Both values are None for a group that went missing or returned.
     """
 
     class Kind(models.TextChoices):

@@ -202,7 +202,7 @@ def test_the_focus_stays_on_a_button_while_the_progress_is_updated(
     expect(button).to_be_focused()
 
 
-def test_a_failed_progress_request_shows_that_the_page_is_no_longer_updated(
+def test_a_failed_progress_request_shows_that_updates_have_stopped(
     open_page: Open, transactional_db: None
 ) -> None:
     running = unfinished()

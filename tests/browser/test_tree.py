@@ -97,7 +97,9 @@ def release(page: Page, held: list[Route]) -> None:
         held.pop().continue_()
 
 
-def test_the_tree_is_expanded_after_login(open_page: Open, phone_book: Sandbox) -> None:
+def test_a_small_tree_is_shown_fully_expanded_after_login(
+    open_page: Open, phone_book: Sandbox
+) -> None:
     User.objects.create_superuser("ayşe", "", "pa55word")
     page = open_page(TREE, log_in=False)
     page.get_by_label("Username").fill("ayşe")
@@ -298,7 +300,7 @@ def test_a_double_click_loads_rows_only_once(open_page: Open, transactional_db: 
     assert len(asked) == 2
 
 
-def test_the_focus_moves_to_the_last_row_if_the_more_link_loads_nothing(
+def test_the_focus_moves_to_the_last_row_if_the_link_to_more_groups_loads_nothing(
     open_page: Open, transactional_db: None
 ) -> None:
     plant({1: None} | dict.fromkeys(range(10, 250), 1))
@@ -405,7 +407,7 @@ def test_the_accessible_name_of_a_row_is_the_name_of_its_group(
     expect(toggle(page, "g000001")).to_have_accessible_name("Subgroups: g000001")
 
 
-def test_a_row_loses_its_toggle_if_no_subgroup_can_be_loaded(
+def test_a_toggle_disappears_if_expanding_its_row_loads_no_subgroups(
     open_page: Open, transactional_db: None
 ) -> None:
     plant({1: 2, 2: 1, 3: None, 4: 3} | dict.fromkeys(range(10, 210)))
@@ -684,7 +686,7 @@ def header_offsets(page: Page) -> list[float]:
 
 
 @pytest.mark.parametrize("locale", ["en", "ar"])
-def test_long_names_wrap_beside_a_toggle_of_24_pixels(
+def test_long_names_wrap_beside_a_toggle_of_at_least_24_pixels(
     open_page: Open, transactional_db: None, locale: str
 ) -> None:
     names = {2: "W" * 80, 3: "uzun bir ad " * 8, 4: "uzun bir ad " * 8}
@@ -709,7 +711,9 @@ def test_long_names_wrap_beside_a_toggle_of_24_pixels(
                 assert box["x"] >= lines[0][2]
 
 
-def test_levels_deeper_than_ten_show_their_number(open_page: Open, transactional_db: None) -> None:
+def test_levels_deeper_than_ten_show_their_level_number(
+    open_page: Open, transactional_db: None
+) -> None:
     plant({1: None} | {pk: pk - 1 for pk in range(2, 14)})
     page = open_page(TREE)
     for pk in range(1, 14):
@@ -769,7 +773,7 @@ def test_one_click_fills_an_empty_mirror_with_the_whole_phone_book(
     expect(page.locator(".iletimerkezi-summary")).to_contain_text("3,050 contacts")
 
 
-def test_the_whole_phone_book_is_fetched_again_after_a_warning(
+def test_the_phone_book_form_mentions_the_command_and_fetches_all_groups_again(
     open_page: Open, phone_book: Sandbox
 ) -> None:
     page = open_page(TREE)

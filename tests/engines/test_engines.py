@@ -119,7 +119,7 @@ def differences(before: Rows, after: Rows) -> list[tuple[int, str, str | None]]:
     return found + [(pk, "missing", None) for pk in before.keys() - after.keys()]
 
 
-def test_a_fetch_with_several_tasks_on_two_workers_is_done_once(host: Host) -> None:
+def test_a_fetch_with_several_queued_tasks_runs_only_once_on_two_workers(host: Host) -> None:
     host.vendor.show(one_tree(GROUPS))
     fetch_id = host.start_fetch("1, recursive=True")
     for _push in range(4):
@@ -150,7 +150,7 @@ def test_sigterm_ends_a_slice_early_and_another_worker_continues(host: Host) -> 
     assert len(host.vendor.asked) <= GROUPS + CONNECTIONS
 
 
-def test_a_fetch_continues_in_many_slices(host: Host) -> None:
+def test_a_fetch_runs_in_several_slices_until_all_groups_are_fetched(host: Host) -> None:
     host.vendor.show(one_tree(GROUPS), latency=2 * CONNECTIONS / GROUPS)
     fetch_id = host.start_fetch("1, recursive=True")
     host.work(TASK_SECONDS="1")
@@ -160,7 +160,9 @@ def test_a_fetch_continues_in_many_slices(host: Host) -> None:
     assert len(host.vendor.asked) <= GROUPS + CONNECTIONS * host.tasks_begun
 
 
-def test_a_task_that_redis_delivers_twice_is_done_once(make_host: MakeHost) -> None:
+def test_a_fetch_whose_task_redis_delivers_twice_requests_each_group_once(
+    make_host: MakeHost,
+) -> None:
     host = make_host("celery-redis")
     host.vendor.show(one_tree(GROUPS), latency=0.5)
     fetch_id = host.start_fetch("1, recursive=True")

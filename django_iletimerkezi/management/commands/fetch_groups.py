@@ -43,7 +43,7 @@ class Command(FetchCommand):
             self.show(outcome, tops, below)
         self.note_changes(self.progress)
         if isinstance(outcome, Exception) and not self.options["changes"]:
-            return  # After a failure, print no tree. With --changes, print the changes so far.
+            return  # Do not print the tree after a failure. With --changes, print the changes.
         if self.options["format"] == "json":  # json_lines keeps missing groups at the top.
             tops = tops.listed()
         self.export(whole_tree(tops, below))

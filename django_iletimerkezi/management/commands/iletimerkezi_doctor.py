@@ -10,7 +10,7 @@ from ..terminal import TerminalCommand, parse_ids
 
 
 class Command(TerminalCommand):
-    # The command reports failed checks itself, so they must not prevent it from running.
+    # Run despite failed system checks, because this command reports them.
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -34,7 +34,7 @@ class Command(TerminalCommand):
         idle = Fetch.objects.using(db.router.db_for_write(Group)).idle()
         for fetch in idle:
             end_if_old(fetch)
-        # Newest first: parts run before the parent, so that it finds their groups in the mirror.
+        # Newest first, so that the parts have stored their groups before the parent runs.
         for fetch in idle.order_by("-pk"):
             name = describe_fetch(fetch)
             try:

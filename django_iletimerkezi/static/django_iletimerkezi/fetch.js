@@ -1,16 +1,16 @@
-/* The page of a fetch. Shows the progress of the fetch until it is finished, then reloads the page
-   once to show what has changed. Without JavaScript, the page reloads every ten seconds. */
+/* The page of a fetch. Shows the progress until the fetch is finished. Then reloads the page once
+   to show the changes. Without JavaScript, the page reloads every ten seconds. */
 "use strict";
 {
     const LONGEST_PAUSE = 5000; // Milliseconds. The counters are stored every five seconds.
-    const MAX_ERRORS = 5; // In a row: 25 seconds at the longest pause, enough for a server restart.
+    const MAX_ERRORS = 5; // Consecutive errors in up to 25 seconds, enough for a server restart.
 
     let section;
     let pause = 1000; // Short at first, because a small fetch ends within seconds.
     let errors = 0;
     let isSent = false; // Has the user submitted a form? A reload would cancel that request.
 
-    /* Replace the content of an element, but only if it differs, so that buttons keep the focus. */
+    /* Replace an element's content only if the content differs, so that buttons keep the focus. */
     function show(html) {
         const template = document.createElement("template");
         template.innerHTML = html;
@@ -27,7 +27,7 @@
         if (!response.ok) {
             throw new Error(response.statusText);
         }
-        const answer = await response.json(); // Throws for another page, such as the login page.
+        const answer = await response.json(); // Throws if the answer is a login page in HTML.
         if (answer.finished && !isSent) {
             location.reload();
             return;

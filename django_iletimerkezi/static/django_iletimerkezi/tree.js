@@ -21,7 +21,7 @@
     const rowOf = (id) => body.querySelector(`tr[data-id="${id}"]`);
     const moreOf = (id) => body.querySelector(`tr[data-start][data-parent="${id}"]`);
     const toggleOf = (row) => row.querySelector(".iletimerkezi-toggle");
-    const stops = (row) => [row, ...row.querySelectorAll("a, input")]; // Can get the focus.
+    const stops = (row) => [row, ...row.querySelectorAll("a, input")]; // Focusable elements.
     const setTabIndex = (row, index) => stops(row).forEach((stop) => { stop.tabIndex = index; });
     const pageSize = () => Number(table.dataset.pageSize);
     const isLoaded = (row) =>
@@ -72,7 +72,7 @@
                 const batch = left.slice(0, pageSize());
                 const loaded = await request(batch.map((row) => row.dataset.id).join("&_from="));
                 insert(loaded);
-                // Request parents again if the server left them out because its answer was full.
+                // Request omitted parents again. The server omits parents if its answer is full.
                 const answered = new Set(loaded.map((row) => row.dataset.parent));
                 left = left.filter((row) =>
                     answered.size ? !answered.has(row.dataset.id) : !batch.includes(row));

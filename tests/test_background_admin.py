@@ -355,7 +355,9 @@ def test_fetch_each_stops_after_a_paused_fetch(
 ) -> None:
     server.list_of = lambda pk: [8, 9] if pk == 2 else []
     end_after(3)
-    outcomes = list(services.fetch_each([1, 2, 3], recursive=True, seconds=fetch_runs.SECONDS))
+    outcomes = list(
+        services.fetch_each([1, 2, 3], recursive=True, seconds=fetch_runs.REQUEST_SECONDS)
+    )
     assert [fetched.group_id for fetched in outcomes] == [1, 2]
     assert isinstance(outcomes[1].outcome, FetchPaused)
 
@@ -371,7 +373,7 @@ def test_fetch_each_pauses_the_second_fetch_after_any_outcome_of_the_first_fetch
     server.before_sending = lambda number: number == 1 or is_over.wait()
     monkeypatch.setattr(crawl, "TICK", 0.01)
     monkeypatch.setattr(recorder, "monotonic", lambda: 3600 if 2 in server.asked else 0)
-    outcomes = list(services.fetch_each([1, 2, 3], seconds=fetch_runs.SECONDS))
+    outcomes = list(services.fetch_each([1, 2, 3], seconds=fetch_runs.REQUEST_SECONDS))
     is_over.set()
     assert [fetched.group_id for fetched in outcomes] == [1, 2]
     assert isinstance(outcomes[1].outcome, FetchPaused)
@@ -380,8 +382,8 @@ def test_fetch_each_pauses_the_second_fetch_after_any_outcome_of_the_first_fetch
 @pytest.mark.parametrize(
     "fetching",
     [
-        lambda: services.fetch_group(1, recursive=True, seconds=fetch_runs.SECONDS),
-        lambda: services.fetch_groups(seconds=fetch_runs.SECONDS),
+        lambda: services.fetch_group(1, recursive=True, seconds=fetch_runs.REQUEST_SECONDS),
+        lambda: services.fetch_groups(seconds=fetch_runs.REQUEST_SECONDS),
     ],
 )
 @pytest.mark.usefixtures("server")

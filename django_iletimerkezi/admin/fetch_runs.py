@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("django_iletimerkezi")
 
-SECONDS = 20
+REQUEST_SECONDS = 20
 """Seconds until a fetch in a web request pauses. By default, Gunicorn ends a request after 30
 seconds, and storing the pending answers takes a few seconds."""
 
@@ -123,7 +123,7 @@ def continue_or_queue(request: HttpRequest, fetch: Fetch) -> None:
             resume_fetches()
             messages.success(request, _("The fetch was queued again."))
         else:
-            continue_fetch(fetch, seconds=SECONDS)
+            continue_fetch(fetch, seconds=REQUEST_SECONDS)
             messages.success(request, _("The fetch is finished."))
     except FetchPaused:
         messages.warning(request, _describe_pause(fetch))
@@ -157,7 +157,7 @@ def _fetch_phone_book(admin: FetchingAdmin, request: HttpRequest) -> Run:
     errors: list[str] = []
     unfinished: list[Fetch] = []
     try:
-        result = fetch_groups(report=latest.append, seconds=SECONDS, **_origin(request))
+        result = fetch_groups(report=latest.append, seconds=REQUEST_SECONDS, **_origin(request))
     except FetchPaused as pause:
         unfinished = _add_pause(admin, request, pause)
     except (IletimerkeziError, db.Error, ImproperlyConfigured) as error:
@@ -187,7 +187,7 @@ def _fetch_each(
     rest = list(group_ids)
     try:
         for fetched in fetch_each(
-            group_ids, recursive=recursive, seconds=SECONDS, **_origin(request)
+            group_ids, recursive=recursive, seconds=REQUEST_SECONDS, **_origin(request)
         ):
             rest.remove(fetched.group_id)
             errors += describe_problems(fetched.progress)
@@ -237,7 +237,7 @@ def _describe_pause(fetch: Fetch) -> str:
     return _(
         "Paused after %(seconds)s seconds: %(asked)s of %(known)s known groups have been fetched "
         "and stored."
-    ) % {"seconds": SECONDS, "asked": fetch.asked, "known": fetch.known}
+    ) % {"seconds": REQUEST_SECONDS, "asked": fetch.asked, "known": fetch.known}
 
 
 def _describe_rest(group_ids: Collection[int | None]) -> list[str]:

@@ -116,7 +116,7 @@ class Crawl:
         the crawl. A group counts as throttled from its first refusal on.
         """
         self._throttled.add(group_id)
-        if not self._breaker.is_silent():
+        if not self._breaker.is_out_of_patience():
             self._in_flight.add(group_id)
             self._workers.put(group_id)
             return True
@@ -313,7 +313,7 @@ class Breaker:
         self._failures = 0
         return True
 
-    def is_silent(self) -> bool:
+    def is_out_of_patience(self) -> bool:
         """Has the vendor been silent for longer than ``PATIENCE``?"""
         return monotonic() - self._answered_at > PATIENCE
 

@@ -245,9 +245,9 @@ class Recorder:
         self.progress.done += earlier
         self.progress.known += earlier
 
-    def unmentioned(self, group_ids: Iterable[int], asked: Container[int]) -> Iterator[int]:
-        """Yield the ids that are neither in ``asked`` nor mentioned in an answer of this fetch."""
-        return (pk for pk in group_ids if pk not in self.mentioned and pk not in asked)
+    def unmentioned(self, group_ids: Iterable[int], excluded: Container[int]) -> Iterator[int]:
+        """Yield the ids that are neither excluded nor mentioned in an answer of this fetch."""
+        return (pk for pk in group_ids if pk not in self.mentioned and pk not in excluded)
 
     def report(self, known: int, newly_skipped: int) -> None:
         """Report the progress. An earlier process fetched ``newly_skipped`` groups."""

@@ -88,7 +88,7 @@ def apply(
             _merge(rows, answer, unstorable)
         if not isinstance(answer, Listing):
             asked.add(answer.asked_for)
-    _place(rows)
+    _set_parents(rows)
     _mark_missing(rows)
     # All children of requested groups are loaded, so ignore unloaded sums of requested groups.
     _sum_up(rows, {pk: sums for pk, sums in unloaded.items() if pk not in asked})
@@ -170,7 +170,7 @@ def _newest(known: datetime | None, at: datetime) -> datetime:
     return max(known or at, at)
 
 
-def _place(rows: dict[int, Group]) -> None:
+def _set_parents(rows: dict[int, Group]) -> None:
     for row in rows.values():
         # A parent that was set by hand stays until an answer places the group.
         if row.placed_at is None and row.named_parent_id is None:
@@ -199,13 +199,15 @@ def _mark_missing(rows: dict[int, Group]) -> None:
     for row in rows.values():
         parent = rows.get(row.named_parent_id or 0)
         times = row.denied_at, parent.listed_at if parent else None
-        denials = [at for at in times if at and at > row.seen_at]
-        if not denials:
+        # A group in its parent's newest list was seen at the time of this list.
+        evidence = [at for at in times if at and at > row.seen_at]
+        known = row.missing_since
+        if not evidence:
             row.missing_since = None
         # Keep the first known time, unless the group was seen after that time or the clock was
         # wrong.
-        elif not row.missing_since or not row.seen_at < row.missing_since <= max(denials):
-            row.missing_since = min(denials)
+        elif not (known and row.seen_at < known <= max(evidence)):
+            row.missing_since = min(evidence)
 
 
 def _sums_of_unloaded(rows: dict[int, Group]) -> dict[int, Sums]:

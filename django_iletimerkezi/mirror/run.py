@@ -225,11 +225,9 @@ def _ask_for_unmentioned(fetch: Fetch, client: IletimerkeziClient, recorder: Rec
     if fetch.depth is not None:
         return
     recorder.count_earlier()
-    asked = set(recorder.progress.failures)
-    most = len(asked) + MAX_UNMENTIONED
-    while found := list(
-        islice(recorder.unmentioned(without_listed_parent(), asked), most - len(asked))
-    ):
+    excluded = set(recorder.progress.failures)
+    left = MAX_UNMENTIONED
+    while found := list(islice(recorder.unmentioned(without_listed_parent(), excluded), left)):
         has_warned = recorder.progress.maybe_other_account
         if not has_warned and _are_all_main_groups_new(fetch, recorder):
             logger.warning("No main group of the mirror is in the listing: another account's key?")
@@ -238,7 +236,8 @@ def _ask_for_unmentioned(fetch: Fetch, client: IletimerkeziClient, recorder: Rec
         for group_id in found:
             frontier.add_id(group_id, 0)
         _crawl(frontier, client, recorder, probe=client.ask_groups, has_answers=True)
-        asked.update(found)
+        excluded.update(found)
+        left -= len(found)
 
 
 def _are_all_main_groups_new(fetch: Fetch, recorder: Recorder) -> bool:

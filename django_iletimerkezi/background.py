@@ -122,9 +122,9 @@ def continue_fetch(
 def resume_fetches() -> int:
     """Requeue the fetches that gave no sign of life for ``Fetch.SILENCE``.
 
-    Returns the number of requeued fetches. Fetches that were silent for longer than
-    ``Fetch.MAX_INTERRUPTION`` end as failed instead. Raises ImproperlyConfigured if there is no
-    task queue, and ``django.db.Error``.
+    Marks fetches as failed instead if they were silent for longer than ``Fetch.MAX_INTERRUPTION``.
+    Returns the number of requeued fetches. Raises ImproperlyConfigured if there is no task queue,
+    and ``django.db.Error``.
     """
     _require_engine()
     resumed = 0

@@ -193,7 +193,10 @@ def _examine_sums(*, repairs: bool) -> tuple[Verdict, str]:
 
 
 def _judge(wrong: int, flaw: str, *, repairs: bool) -> tuple[Verdict, str]:
-    """Return the verdict and the text. A repair has already corrected the wrong groups."""
+    """Return the verdict on the groups of the mirror, and the text to print after the verdict.
+
+    With ``repairs``, the wrong groups have already been corrected.
+    """
     if repairs:
         return "ok", ngettext("%s group repaired", "%s groups repaired", wrong) % wrong
     if not wrong:

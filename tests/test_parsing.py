@@ -287,7 +287,7 @@ def test_children_of_the_wrong_type_are_refused(children: Any) -> None:
 
 
 @pytest.mark.parametrize("child", [None, 6, "6", [], True])
-def test_a_child_of_the_wrong_type_is_refused_with_its_index(child: Any) -> None:
+def test_the_error_about_a_child_of_the_wrong_type_names_its_index(child: Any) -> None:
     body = answer(children=[CHILD, child])
     assert flaw(body) == "response.group.children[1] is not an object"
 

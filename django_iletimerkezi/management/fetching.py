@@ -131,8 +131,8 @@ class FetchCommand(TerminalCommand):
     def show(self, result: FetchResult, tops: GroupQuerySet, below: GroupQuerySet) -> None:
         """Print the warnings of a fetch.
 
-        In the tree format, also prints the counts of the fetch. Unless ``--changes`` is given, also
-        prints the trees and the first changes.
+        In the tree format, also prints the counts of the fetch and, unless ``--changes`` is given,
+        the trees and the first changes.
         """
         for warning in messages.describe_warnings(result.aliases, result.clock_ahead):
             self.warn(warning)

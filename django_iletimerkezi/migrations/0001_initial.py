@@ -106,7 +106,9 @@ class Migration(migrations.Migration):
                 (
                     "aliases",
                     models.JSONField(
-                        blank=True, default=dict, verbose_name="ids answered with another id"
+                        blank=True,
+                        default=dict,
+                        verbose_name="requested ids that returned another id",
                     ),
                 ),
                 (

@@ -199,7 +199,8 @@ def _mark_missing(rows: dict[int, Group]) -> None:
     for row in rows.values():
         parent = rows.get(row.named_parent_id or 0)
         times = row.denied_at, parent.listed_at if parent else None
-        # A group in its parent's newest list was seen at the time of this list.
+        # Only a list that is newer than ``seen_at``: the group is not in this list, because a list
+        # that contains the group also sets ``seen_at``.
         evidence = [at for at in times if at and at > row.seen_at]
         known = row.missing_since
         if not evidence:

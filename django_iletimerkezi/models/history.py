@@ -136,7 +136,7 @@ class Fetch(models.Model):
     database."""
 
     MAX_INTERRUPTION = timedelta(days=1)
-    """A fetch that was silent for longer than this ends as failed. A day is enough to repair a
+    """A fetch that was silent for longer than this is marked as failed. A day is enough to repair a
     broken deployment. After a day, the first answers are too old for the fetch to continue."""
 
     MAX_FAILURES = 100
@@ -170,7 +170,9 @@ class Fetch(models.Model):
     failed = models.PositiveIntegerField(_("failed"), default=0)
     failures = models.JSONField(_("failures"), default=list, blank=True)
     error = models.TextField(_("error"), blank=True)
-    aliases = models.JSONField(_("ids answered with another id"), default=dict, blank=True)
+    aliases = models.JSONField(
+        _("requested ids that returned another id"), default=dict, blank=True
+    )
     clock_ahead = models.DurationField(_("clock difference"), null=True, blank=True)
     maybe_other_account = models.BooleanField(_("maybe another account"), default=False)
     token = models.UUIDField(null=True, editable=False)

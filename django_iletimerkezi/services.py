@@ -75,7 +75,7 @@ _T = TypeVar("_T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FetchResult:
-    """Group counts, errors and warnings of a fetch.
+    """The counts of groups, the errors and the warnings of a fetch.
 
     ``fetch`` is the record of the fetch. Each group is counted once. ``missing`` counts the groups
     that this fetch marked as missing. ``failures`` maps the ids of failed groups to their errors.

@@ -180,7 +180,7 @@ def test_a_failing_get_group_is_reported_if_get_groups_answered_404(
     assert_fails_at(step, outcome, text, skipped=("TLS",))
 
 
-def test_get_groups_is_not_requested_if_get_group_answers_404_for_an_id() -> None:
+def test_the_doctor_does_not_try_get_groups_if_get_group_answers_404_for_the_given_id() -> None:
     with Vendor(ABSENT) as server:
         outcome = examine(server.url, "5")
     assert_fails_at("answer", outcome, "404", skipped=("TLS",))

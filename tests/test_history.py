@@ -185,7 +185,7 @@ def test_a_bug_in_the_progress_callback_is_recorded_as_a_failed_fetch(sandbox: S
     assert list(Fetch.objects.values_list("state", "error")) == [("failed", "RuntimeError")]
 
 
-def test_an_interrupted_fetch_is_cancelled_and_keeps_its_changes(sandbox: Sandbox) -> None:
+def test_ctrl_c_cancels_a_fetch_and_keeps_its_changes(sandbox: Sandbox) -> None:
     def report(progress: services.Progress) -> None:
         if progress.done == 3:
             raise KeyboardInterrupt

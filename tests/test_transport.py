@@ -57,7 +57,7 @@ def test_connections_that_the_server_closed_are_opened_again() -> None:
     assert server.accepted == 2
 
 
-def test_a_kept_connection_that_breaks_before_the_answer_is_replaced_at_once() -> None:
+def test_a_keep_alive_connection_is_replaced_at_once_if_it_breaks_before_the_answer() -> None:
     """The server may close an idle connection while the request is on its way."""
 
     def answer_and_reset(connection: vendor.Connection) -> None:
@@ -77,7 +77,7 @@ def test_a_new_connection_that_breaks_before_the_answer_raises_an_error() -> Non
     assert server.accepted == 1
 
 
-def test_a_kept_connection_that_breaks_in_the_middle_of_an_answer_raises_an_error() -> None:
+def test_a_keep_alive_connection_that_breaks_in_the_middle_of_an_answer_raises_an_error() -> None:
     def answer_and_break(connection: vendor.Connection) -> None:
         reply(200, envelope(group=vendor.GROUP), Connection="keep-alive")(connection)
         vendor.read_request(connection.sock)
@@ -255,7 +255,7 @@ def test_parallel_requests_keep_their_own_timeouts() -> None:
         assert isinstance(slow.exception(LONG), RuntimeError)
 
 
-def test_each_request_on_a_kept_connection_has_the_whole_timeout() -> None:
+def test_each_request_on_a_keep_alive_connection_has_the_whole_timeout() -> None:
     def answer_slowly(connection: vendor.Connection) -> None:
         for _ in range(2):
             connection.stopping.wait(0.4)

@@ -12,7 +12,7 @@ from ..models import Change, ChangeQuerySet, Fetch, Group, GroupQuerySet
 
 
 def is_filtered(rows: QuerySet[Any]) -> bool:
-    """Does a query have a condition? A host's ``get_queryset`` may hide rows with a condition.
+    """Does a query have a condition? A host's ``get_queryset`` may use one to hide rows.
 
     If groups are hidden, pages do not show the stored totals, which include hidden groups.
     """

@@ -95,7 +95,9 @@ class GroupAdmin(FetchingAdmin):
     sortable_by = ()
     ordering = ORDER
     search_fields = ("search_key",)
-    search_help_text = gettext_lazy("Name or id. Case and Turkish letters make no difference.")
+    search_help_text = gettext_lazy(
+        "Name or id. The search ignores case and accents: s also finds ş."
+    )
     actions: Options = ("fetch_selected", "fetch_selected_recursively")
     fields: ClassVar[Options] = (
         "full_name",

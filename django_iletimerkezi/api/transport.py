@@ -106,7 +106,7 @@ class Line:
     def follow(self, connection: Any) -> None:
         """Track the steps of a new connection, and keep a duplicate of its socket."""
         # The public API neither returns the raw socket nor reports that the proxy has answered. The
-        # pool's ``_new_conn`` creates the connection object. This ``_new_conn`` opens the socket of
+        # connection's own ``_new_conn`` opens its socket; the pool's method of the same name creates
         # the connection object.
         open_socket, open_tunnel = connection._new_conn, connection._tunnel  # noqa: SLF001 - see above
 

@@ -105,9 +105,9 @@ class Line:
 
     def follow(self, connection: Any) -> None:
         """Track the steps of a new connection, and keep a duplicate of its socket."""
-        # The public API neither returns the raw socket nor reports that the proxy has answered. The
-        # connection's own ``_new_conn`` opens its socket; the pool's method of the same name creates
-        # the connection object.
+        # The public API neither returns the raw socket nor reports that the proxy has answered.
+        # The connection's own ``_new_conn`` opens its socket. The pool's method of the same name
+        # creates the connection object.
         open_socket, open_tunnel = connection._new_conn, connection._tunnel  # noqa: SLF001 - see above
 
         def follow_socket() -> Any:

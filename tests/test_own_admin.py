@@ -13,18 +13,19 @@ import pytest
 from django.apps import AppConfig
 from django.contrib import admin
 from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import User
 from django.core.checks.registry import registry
 from django.db import DatabaseError, connection, connections
 from django.db.models import Count
 from django.http import HttpRequest, HttpResponse
-from django.test import modify_settings, override_settings
+from django.test import RequestFactory, modify_settings, override_settings
 from django.test.utils import CaptureQueriesContext, isolate_apps
 from django.urls import path, reverse
 
 from django_iletimerkezi import services
 from django_iletimerkezi.admin import GroupAdmin
 from django_iletimerkezi.mirror import store
-from django_iletimerkezi.models import Group
+from django_iletimerkezi.models import Fetch, Group
 from django_iletimerkezi.services import get_client
 from django_iletimerkezi.testing import Sandbox
 
@@ -107,6 +108,16 @@ def test_a_fetch_runs_outside_the_transactions_of_all_databases(
     fetch(client, group_id=1000)
     act(client, "fetch_selected", 1000)
     assert in_transaction == [False] * 4
+
+
+def test_an_action_that_fetches_no_group_does_not_start_a_fetch(
+    sandbox: Sandbox, rf: RequestFactory
+) -> None:
+    request = rf.post("/")
+    request.user = User.objects.create_superuser("demo")
+    run = GroupAdmin(Group, admin.site).fetch(request, [])
+    assert (run.groups, run.unfinished) == ([], [])
+    assert not Fetch.objects.exists()
 
 
 @pytest.mark.django_db(transaction=True)

@@ -75,9 +75,9 @@ def fetch_or_queue(
         return Run()
     if engine:
         return _queue(admin, request, ids, recursive=recursive)
-    if group_ids := [group_id for group_id in ids if group_id]:
-        return _fetch_each(admin, request, group_ids, recursive=recursive)
-    return _fetch_phone_book(admin, request)
+    if None in ids:
+        return _fetch_phone_book(admin, request)
+    return _fetch_each(admin, request, list(filter(None, ids)), recursive=recursive)
 
 
 def _queue(

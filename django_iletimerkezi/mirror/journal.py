@@ -229,7 +229,7 @@ class Journal:
         changes = Change.objects.using(using)
         for group_ids in chunked(returned):
             found = changes.filter(group_id__in=group_ids, kind__in=kinds).order_by("pk")
-            # The last of these changes is ``MISSING``, because the group has just returned.
+            # The last of these is normally ``MISSING``, because the group has just returned.
             last = {change.group_id: change for change in found}
             own = {pk: change.pk for pk, change in last.items() if change.fetch_id in family}
             changes.filter(pk__in=own.values()).delete()

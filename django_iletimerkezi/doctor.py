@@ -143,7 +143,10 @@ def _ask(client: IletimerkeziClient, group_id: int | None) -> list[IletimerkeziE
 
 
 def _failed_name(failure: IletimerkeziError) -> str:
-    """Return the failed step's name, or “answer” if the key and the hash may be valid."""
+    """Return the failed step's name.
+
+    The step “answer” is named “key and hash” only if the vendor judged them.
+    """
     is_judged = isinstance(failure, ApiError) and not isinstance(failure, MethodNotFound)
     return _("answer") if failure.step == "answer" and not is_judged else _name(failure.step)
 

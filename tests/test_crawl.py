@@ -648,7 +648,7 @@ def test_throttling_neither_trips_nor_resets_the_breaker() -> None:
     assert [breaker.note_failure(error) for error in errors] == [False, False, False, True]
 
 
-def test_an_answer_resets_the_breaker() -> None:
+def test_reset_makes_the_breaker_count_failures_from_zero() -> None:
     breaker = Breaker(workers=2)
     unavailable = ServiceUnavailable("", code=500)
     assert not breaker.note_failure(unavailable)

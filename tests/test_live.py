@@ -336,7 +336,7 @@ def test_an_invalid_answer_is_reported_as_a_deviation(body: bytes) -> None:
 @pytest.mark.parametrize(
     "script", [vendor.flood, reply(200, b"{}", Content_Encoding="gzip")], ids=["long", "not gzip"]
 )
-def test_an_unreadable_answer_is_a_deviation_and_keeps_its_http_status(
+def test_an_unreadable_answer_is_reported_as_a_deviation_with_its_http_status(
     script: vendor.Script,
 ) -> None:
     with Vendor(script) as server:

@@ -115,12 +115,14 @@ def test_a_group_no_longer_listed_by_its_parent_is_marked_missing_and_keeps_its_
     assert parents(rows) == {1: None, 2: 1, 3: 1}
 
 
-def test_later_answers_without_a_missing_group_do_not_change_missing_since(rows: Rows) -> None:
+def test_later_answers_that_omit_a_missing_group_do_not_change_missing_since(rows: Rows) -> None:
     assert apply(rows, answer(1, group(1, 2)), answer(2, group(1)), answer(3, group(1))) == []
     assert rows[2].missing_since == at(2)
 
 
-def test_an_older_answer_without_a_missing_group_does_not_change_missing_since(rows: Rows) -> None:
+def test_an_older_answer_that_omits_a_missing_group_does_not_change_missing_since(
+    rows: Rows,
+) -> None:
     apply(rows, answer(1, group(1, 2)), absence(3, 2), answer(2, group(1)))
     assert rows[2].missing_since == at(3)
 

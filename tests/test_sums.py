@@ -88,7 +88,7 @@ def test_stored_totals_equal_a_recount(data: st.DataObject, history: list[Reply]
 
 @settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(data=st.data(), history=histories())
-def test_rows_written_by_hand_distort_only_totals_on_their_path_to_the_root_until_a_repair(
+def test_rows_written_by_hand_make_only_their_own_and_ancestor_totals_wrong_before_a_repair(
     data: st.DataObject, history: list[Reply]
 ) -> None:
     made: set[int] = set()

@@ -71,7 +71,7 @@ def after_commit(using: str | None, act: Callable[[], object]) -> None:
     is_atomic = connection.in_atomic_block and connection.commit_on_exit
     if is_atomic or connection.get_autocommit():
         transaction.on_commit(act, using=connection.alias)
-    else:  # Here Django would refuse on_commit, or would never call ``act``.
+    else:  # Here Django would refuse on_commit, or might never call ``act``.
         act()
 
 

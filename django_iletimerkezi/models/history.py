@@ -211,7 +211,7 @@ class Fetch(models.Model):
 
     @property
     def reasons(self) -> dict[int, str]:
-        """The reasons in ``failures`` by id. Skips invalid entries. A fetch never writes any."""
+        """The reasons in ``failures`` by id. Skips invalid entries, which a fetch never writes."""
         failures = self.failures if isinstance(self.failures, list) else []
         return {
             failure["id"]: str(failure.get("reason", ""))
@@ -221,7 +221,7 @@ class Fetch(models.Model):
 
     @property
     def aliases_by_id(self) -> dict[int, int]:
-        """The returned ids by requested id. Skips invalid entries. A fetch never writes any."""
+        """The returned ids by requested id. Skips invalid entries, which a fetch never writes."""
         aliases = self.aliases if isinstance(self.aliases, dict) else {}
         pairs = ((parse_id(str(asked_for)), returned) for asked_for, returned in aliases.items())
         return {

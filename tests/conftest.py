@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import gc
 from importlib.util import find_spec
 
 import pytest
@@ -26,8 +25,3 @@ if not find_spec("mypy"):
 @pytest.fixture
 def sandbox(iletimerkezi_sandbox: Sandbox) -> Sandbox:
     return iletimerkezi_sandbox
-
-
-def pytest_collection_finish() -> None:
-    """Spare the garbage collector the collected tests, which all live until the end."""
-    gc.freeze()

@@ -20,7 +20,7 @@ from django_iletimerkezi.exceptions import (
     ServiceUnavailable,
     UnexpectedResponse,
 )
-from django_iletimerkezi.ids import MAX_ID, parse_id
+from django_iletimerkezi.ids import MAX_ID, check_id, parse_id
 
 GROUP = {"id": 5, "name": "Müşteriler", "count": 1}
 CHILD = {"id": 6, "name": "Ankara", "count": 2}
@@ -175,6 +175,17 @@ def test_a_number_with_a_point_or_an_exponent_is_refused(number: str) -> None:
 )
 def test_parse_id_accepts_digits_with_or_without_leading_zeros(text: str, group_id: int) -> None:
     assert parse_id(text) == group_id
+
+
+@pytest.mark.parametrize("value", [0, -1, 2**63, True, 1.0, "5", None])
+def test_check_id_rejects_everything_but_whole_numbers_in_range(value: Any) -> None:
+    with pytest.raises(ValueError, match=r"^a group id is a whole number from 1 to "):
+        check_id(value)
+
+
+@pytest.mark.parametrize("group_id", [1, MAX_ID])
+def test_check_id_accepts_the_smallest_and_the_largest_id(group_id: int) -> None:
+    check_id(group_id)
 
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "+1", " 1", "1\n", "1.0", "a", "٥", str(2**63)])

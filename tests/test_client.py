@@ -97,6 +97,22 @@ def test_answers_with_thousands_of_children_are_parsed() -> None:
         assert len(client.get_group(5).children) == 5_000
 
 
+@pytest.mark.parametrize("date", ["", "yesterday", "Fri, 31 Dec 9999 23:59:59 -2359"])
+def test_an_invalid_date_header_is_ignored(date: str) -> None:
+    answer = envelope(group=vendor.GROUP)
+    with Vendor(reply(200, answer, Date=date)) as server, make_client(server.url) as client:
+        assert client.get_group(5).id == 5
+        assert client.clock_ahead is None
+
+
+def test_each_failed_attempt_is_logged_with_its_cause(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "django_iletimerkezi")
+    with Vendor(reply(503), well()) as server, make_client(server.url, retries=1) as client:
+        client.get_group(5)
+    [message] = caplog.messages
+    assert message.startswith("get-group 5: attempt 1 failed: iletimerkezi is not available: ")
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_redirects_are_not_followed(status: int) -> None:
     with Vendor(well()) as elsewhere, Vendor(reply(status, Location=elsewhere.url)) as server:

@@ -263,7 +263,7 @@ class IletimerkeziClient:
         return error
 
     def _compare_clocks(self, date: str) -> None:
-        with suppress(ValueError, TypeError, OverflowError):
+        with suppress(ValueError, OverflowError):
             self.clock_ahead = datetime.now(UTC) - parsedate_to_datetime(date).astimezone(UTC)
 
     def _request(

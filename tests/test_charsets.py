@@ -218,9 +218,11 @@ def test_the_mysql_fix_for_a_narrow_character_set_is_an_sql_statement(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(connection, "vendor", "mysql")
-    said = describe_error(OperationalError(1366, "Incorrect string value: '\\xF0' for column"))
-    assert said.endswith("ALTER TABLE django_iletimerkezi_change CONVERT TO CHARACTER SET utf8mb4;")
-    assert said.count("ALTER TABLE ") == 3
+    message = describe_error(OperationalError(1366, "Incorrect string value: '\\xF0' for column"))
+    assert message.endswith(
+        "ALTER TABLE django_iletimerkezi_change CONVERT TO CHARACTER SET utf8mb4;"
+    )
+    assert message.count("ALTER TABLE ") == 3
 
 
 @pytest.mark.django_db

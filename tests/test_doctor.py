@@ -248,9 +248,9 @@ def test_failing_system_checks_do_not_stop_the_doctor(
 ) -> None:
     with override_settings(ILETIMERKEZI_TIMEOUT="30"), pytest.raises(SystemExit, match="1"):
         Command().run_from_argv(["manage.py", "iletimerkezi_doctor"])
-    said = capsys.readouterr()
-    assert "settings: ILETIMERKEZI_TIMEOUT must be a number of seconds" in said.out
-    assert said.err == "CommandError: 2 checks failed.\n"
+    printed = capsys.readouterr()
+    assert "settings: ILETIMERKEZI_TIMEOUT must be a number of seconds" in printed.out
+    assert printed.err == "CommandError: 2 checks failed.\n"
 
 
 # From the name of the host to a secure connection
@@ -733,8 +733,8 @@ def test_the_doctor_prints_only_failures_with_verbosity_0(sandbox: Sandbox) -> N
 
 
 def test_the_help_of_the_doctor_mentions_verbosity_0() -> None:
-    said = Command().create_parser("manage.py", "iletimerkezi_doctor").format_help()
-    assert "With -v 0, print only failures." in " ".join(said.split())
+    printed = Command().create_parser("manage.py", "iletimerkezi_doctor").format_help()
+    assert "With -v 0, print only failures." in " ".join(printed.split())
 
 
 @pytest.mark.parametrize(
@@ -751,10 +751,10 @@ def test_the_help_of_the_doctor_mentions_verbosity_0() -> None:
 def test_doctor_lines_are_short_and_contain_no_credential(script: vendor.Script) -> None:
     with Vendor(script) as server:
         outcome = examine(server.url)
-    said = outcome.out + outcome.err
-    assert not any(word in said for word in (KEY, HASH, "\x1b", "Traceback"))
+    printed = outcome.out + outcome.err
+    assert not any(word in printed for word in (KEY, HASH, "\x1b", "Traceback"))
     assert len(outcome.out.splitlines()) in (9, 10)
-    assert max(map(len, said.splitlines())) < 800
+    assert max(map(len, printed.splitlines())) < 800
 
 
 @pytest.mark.parametrize(

@@ -34,14 +34,14 @@ if LIBRARY:
     NAME = LIBRARY.__name__
     importlib.import_module(f"{NAME}.signals")  # It listens to changes of TASKS.
 
-    class ListBackend(importlib.import_module(f"{NAME}.backends.base").BaseTaskBackend):  # type: ignore[misc]
+    class ListBackend(importlib.import_module(f"{NAME}.backends.base").BaseTaskBackend):  # type: ignore[misc]  # imported by name
         """Queues tasks in a list."""
 
         def enqueue(self, task: Any, args: Any, kwargs: Any) -> None:
             queued.append((task.module_path, task.queue_name, *args))
 
     class LoudImmediateBackend(
-        importlib.import_module(f"{NAME}.backends.immediate").ImmediateBackend  # type: ignore[misc]
+        importlib.import_module(f"{NAME}.backends.immediate").ImmediateBackend  # type: ignore[misc]  # imported by name
     ):
         """Runs tasks in the process that queues them, like its base class."""
 

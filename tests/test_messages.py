@@ -68,13 +68,13 @@ def test_the_message_about_an_alias_names_both_ids() -> None:
 
 
 def test_the_message_about_a_failure_names_the_group_and_the_error() -> None:
-    said = describe_failure(5, GroupNotFound(463, "Yok."))
-    assert said.startswith("Group 5: iletimerkezi answered 463 (Yok.).")
+    message = describe_failure(5, GroupNotFound(463, "Yok."))
+    assert message.startswith("Group 5: iletimerkezi answered 463 (Yok.).")
 
 
 def test_the_message_about_a_database_failure_names_the_next_step() -> None:
-    said = describe_failure(5, OperationalError("no such table: x"))
-    assert said == f"Group 5: Database error: no such table: x.{MIGRATE}"
+    message = describe_failure(5, OperationalError("no such table: x"))
+    assert message == f"Group 5: Database error: no such table: x.{MIGRATE}"
 
 
 @pytest.mark.parametrize(("number", "noun"), [(1, "1 answer "), (2, "2 answers ")])
@@ -116,7 +116,7 @@ def test_the_message_about_a_database_error_names_a_next_step_only_if_a_fix_is_k
 
 def test_a_long_database_error_is_truncated_to_one_line() -> None:
     error = ProgrammingError(f"relation “{'x' * 999}” does not exist\nLINE 1: SELECT …")
-    said = describe_error(error)
-    assert "\n" not in said
-    assert said.endswith(f"x.{MIGRATE}")
-    assert len(said) < 400
+    message = describe_error(error)
+    assert "\n" not in message
+    assert message.endswith(f"x.{MIGRATE}")
+    assert len(message) < 400

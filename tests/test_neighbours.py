@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 from model_bakery import baker
-from rest_framework.serializers import ModelSerializer  # type: ignore[import-untyped]
+from rest_framework.serializers import ModelSerializer  # type: ignore[import-untyped]  # has no types
 
 from django_iletimerkezi.ids import MAX_ID
 from django_iletimerkezi.models import Group

@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 import trustme
-import vcr  # type: ignore[import-untyped]
-from mocket import Mocket, Mocketizer  # type: ignore[import-untyped]
-from mocket.mocks.mockhttp import Entry  # type: ignore[import-untyped]
-from vcr.errors import (  # type: ignore[import-untyped]
+import vcr  # type: ignore[import-untyped]  # has no types
+from mocket import Mocket, Mocketizer  # type: ignore[import-untyped]  # has no types
+from mocket.mocks.mockhttp import Entry  # type: ignore[import-untyped]  # has no types
+from vcr.errors import (  # type: ignore[import-untyped]  # has no types
     CannotOverwriteExistingCassetteException,
 )
 

@@ -94,4 +94,4 @@ async def fetch_asynchronously() -> None:
     async for fetched in afetch_each([5]):
         assert_type(fetched, Fetched)
     await afetch_group("5")  # type: ignore[arg-type]  # the parameters of fetch_group
-    await afetch_groups(recursive=True)  # type: ignore[call-arg]
+    await afetch_groups(recursive=True)  # type: ignore[call-arg]  # not a parameter of fetch_groups

@@ -318,8 +318,8 @@ class FetchAdmin(ReadOnlyAdmin):
             for part in parts
         ]
         left = found.count() - len(parts) if len(parts) == tree.PAGE else 0
-        unlisted = _describe_rest(left) if left > 0 else ""
-        context = {"parts": rows, "unlisted": unlisted}
+        rest = _describe_rest(left) if left > 0 else ""
+        context = {"parts": rows, "rest": rest}
         return render_to_string(f"{TEMPLATES}/fetch_parts.html", context)
 
     def _buttons(self, request: HttpRequest, fetch: Fetch, *, is_queueing: bool) -> str:
